@@ -1,0 +1,72 @@
+# baleen_module(NAME [DEPENDS other...] [LIBRARIES target...])
+#
+# One folder under src/ is one module: every *.cc becomes part of the object library
+# baleen_NAME, every *_test.cc becomes part of the test program NAME_test. Subfolders belong to
+# the module. New files need no edit here.
+
+add_library(baleen_flags INTERFACE)
+target_include_directories(baleen_flags INTERFACE
+  "${CMAKE_SOURCE_DIR}/include" "${CMAKE_SOURCE_DIR}/src")
+# Contraction is chosen by the kernels with explicit fma; the compiler must not choose it for us,
+# or the same source gives different sums in different files.
+target_compile_options(baleen_flags INTERFACE -Wall -Wextra -ffp-contract=off)
+if(BALEEN_WERROR)
+  target_compile_options(baleen_flags INTERFACE -Werror)
+endif()
+target_link_libraries(baleen_flags INTERFACE fmt::fmt Threads::Threads)
+
+function(baleen_module name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+
+  if(NOT sources)
+    return()
+  endif()
+  add_library(baleen_${name} OBJECT ${sources})
+  target_link_libraries(baleen_${name} PUBLIC baleen_flags ${ARG_LIBRARIES})
+  set_property(GLOBAL APPEND PROPERTY BALEEN_MODULES ${name})
+
+  # All modules that this one needs, itself included, for linking its tests.
+  set(closure ${name})
+  foreach(dependency IN LISTS ARG_DEPENDS)
+    get_property(below GLOBAL PROPERTY BALEEN_CLOSURE_${dependency})
+    list(APPEND closure ${below})
+  endforeach()
+  list(REMOVE_DUPLICATES closure)
+  set_property(GLOBAL PROPERTY BALEEN_CLOSURE_${name} "${closure}")
+
+  if(BALEEN_TESTS AND tests)
+    baleen_test(${name}_test MODULES ${name} SOURCES ${tests})
+  endif()
+endfunction()
+
+# baleen_program(NAME MODULES module... SOURCES file...): a program from sources and modules.
+function(baleen_program name)
+  cmake_parse_arguments(ARG "" "" "MODULES;SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE baleen_flags ${ARG_LIBRARIES})
+  set(all)
+  foreach(module IN LISTS ARG_MODULES)
+    get_property(closure GLOBAL PROPERTY BALEEN_CLOSURE_${module})
+    list(APPEND all ${closure})
+  endforeach()
+  list(REMOVE_DUPLICATES all)
+  foreach(module IN LISTS all)
+    target_link_libraries(${name} PRIVATE baleen_${module})
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:baleen_${module}>)
+  endforeach()
+endfunction()
+
+# baleen_test(NAME MODULES module... SOURCES file...): a GoogleTest program known to ctest.
+function(baleen_test name)
+  cmake_parse_arguments(ARG "" "" "MODULES;SOURCES;LIBRARIES" ${ARGN})
+  baleen_program(${name} MODULES ${ARG_MODULES} SOURCES ${ARG_SOURCES}
+                 LIBRARIES GTest::gtest_main ${ARG_LIBRARIES})
+  target_compile_definitions(${name} PRIVATE
+    BALEEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALEEN_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "THE_WHOLE_PROGRAM_IS_SKIPPED")
+endfunction()
