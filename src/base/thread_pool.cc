@@ -1,0 +1,99 @@
+#include "base/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <chrono>
+
+#include "base/check.h"
+
+namespace baleen {
+
+namespace {
+
+void CpuRelax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Waits until `value` differs from `old`: spins first, then sleeps.
+template <typename T>
+T AwaitChange(const std::atomic<T>& value, T old) {
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::microseconds(ThreadPool::kSpinMicroseconds);
+  do {
+    for (int i = 0; i < 64; ++i) {
+      const T now = value.load(std::memory_order_acquire);
+      if (now != old) return now;
+      CpuRelax();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
+}
+
+void PinTo(std::thread& thread, int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  // A refusal (a container's policy) costs speed, not correctness.
+  pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(size_t num_threads, std::vector<int> cpus) {
+  BALEEN_CHECK(num_threads >= 1);
+  BALEEN_CHECK(cpus.empty() || cpus.size() == num_threads);
+  for (size_t thread = 1; thread < num_threads; ++thread) {
+    workers_.emplace_back([this, thread] { WorkerLoop(thread); });
+    if (!cpus.empty()) PinTo(workers_.back(), cpus[thread]);
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true, std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_release);
+  epoch_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::ParallelFor(size_t num_tasks, FunctionRef<void(size_t, size_t)> task) {
+  if (num_tasks == 0) return;
+  if (num_tasks == 1 || workers_.empty()) {
+    for (size_t i = 0; i < num_tasks; ++i) task(i, 0);
+    return;
+  }
+  task_ = &task;
+  num_tasks_ = num_tasks;
+  next_task_.store(0, std::memory_order_relaxed);
+  num_busy_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_release);
+  epoch_.notify_all();
+  TakeTasks(0);
+  // Every worker must have left TakeTasks before the next call may reuse the shared fields.
+  for (uint32_t busy = num_busy_.load(std::memory_order_acquire); busy != 0;) {
+    busy = AwaitChange(num_busy_, busy);
+  }
+}
+
+void ThreadPool::TakeTasks(size_t thread) {
+  for (;;) {
+    const size_t i = next_task_.fetch_add(1, std::memory_order_relaxed);
+    if (i >= num_tasks_) return;
+    (*task_)(i, thread);
+  }
+}
+
+void ThreadPool::WorkerLoop(size_t thread) {
+  uint32_t seen = 0;
+  for (;;) {
+    seen = AwaitChange(epoch_, seen);
+    if (stop_.load(std::memory_order_relaxed)) return;
+    TakeTasks(thread);
+    if (num_busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) num_busy_.notify_one();
+  }
+}
+
+}  // namespace baleen

@@ -1,0 +1,56 @@
+// base/thread_pool.h: the threads of one engine.
+//
+// ParallelFor hands out task numbers; which thread takes which task is left to chance, so tasks
+// must write disjoint results and must not depend on the thread. The calling thread works too
+// (thread 0). Workers spin for at most kSpinMicroseconds after the last work, then sleep: an idle
+// engine uses no CPU.
+//
+// Threads: one caller at a time. Two pools may work side by side.
+#ifndef BALEEN_BASE_THREAD_POOL_H_
+#define BALEEN_BASE_THREAD_POOL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "base/function_ref.h"
+
+namespace baleen {
+
+class ThreadPool {
+ public:
+  static constexpr int kSpinMicroseconds = 50;
+
+  // `num_threads` >= 1, the caller included. With `cpus` (one for each thread), workers are pinned
+  // to them; the caller's own thread is left alone.
+  explicit ThreadPool(size_t num_threads, std::vector<int> cpus = {});
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  size_t num_threads() const { return workers_.size() + 1; }
+
+  // Calls task(i, thread) once for each i in [0, num_tasks), thread in [0, num_threads), and
+  // returns when all have returned. Tasks must not throw and must not call ParallelFor.
+  void ParallelFor(size_t num_tasks, FunctionRef<void(size_t task, size_t thread)> task);
+
+ private:
+  void WorkerLoop(size_t thread);
+  void TakeTasks(size_t thread);
+
+  // Written by the caller before the epoch moves on; read by workers after they saw it move.
+  const FunctionRef<void(size_t, size_t)>* task_ = nullptr;
+  size_t num_tasks_ = 0;
+
+  alignas(64) std::atomic<uint32_t> epoch_{0};
+  alignas(64) std::atomic<size_t> next_task_{0};
+  alignas(64) std::atomic<uint32_t> num_busy_{0};
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_BASE_THREAD_POOL_H_

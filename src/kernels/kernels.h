@@ -1,0 +1,107 @@
+// kernels/kernels.h: the operations of a forward pass, over the threads and the table of a context.
+//
+// Everything is F32 but the weights. Shapes are row-major. An operation writes its whole output
+// before it returns. Results do not depend on the number of threads, nor, for a row, on the other
+// rows (table.h).
+//
+// Errors: none; shapes are checked when a model is loaded. Threads: one call at a time for each
+// context.
+#ifndef BALEEN_KERNELS_KERNELS_H_
+#define BALEEN_KERNELS_KERNELS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/arena.h"
+#include "base/thread_pool.h"
+#include "kernels/matrix.h"
+#include "kernels/table.h"
+
+namespace baleen::kernels {
+
+// What an operation needs besides its arguments. Does not own the table or the pool.
+struct KernelContext {
+  const KernelTable& table;
+  ThreadPool& pool;
+  // Whether BF16 weights may be multiplied in BF16; else everything is multiplied in F32.
+  bool allow_bf16_products = true;
+  Arena arena = {};
+
+  // The form that activations take for a product with `w`.
+  ActivationType ActivationFor(const Matrix& w) const {
+    return allow_bf16_products && table.bf16_products && w.dtype == DType::kBF16
+               ? ActivationType::kBF16
+               : ActivationType::kF32;
+  }
+};
+
+// The left side of products: rows of floats, converted at most once to each form that a product
+// asks for. Borrows `x`; the converted copies live in the context's arena, so an Operand must not
+// outlive the ArenaScope around it.
+class Operand {
+ public:
+  // x [rows, cols], rows x_stride apart.
+  Operand(const float* x, size_t rows, size_t cols, size_t x_stride, KernelContext& ctx);
+  Operand(const float* x, size_t rows, size_t cols, KernelContext& ctx)
+      : Operand(x, rows, cols, cols, ctx) {}
+
+  const Activations& As(ActivationType type);
+  size_t rows() const { return rows_; }
+  size_t cols() const { return cols_; }
+
+ private:
+  size_t rows_;
+  size_t cols_;
+  KernelContext& ctx_;
+  std::array<Activations, kNumActivationTypes> forms_;
+};
+
+// y [x.rows, w.rows] = x w^T. `type` overrides the form (the router multiplies in F32 always).
+void MatMul(Operand& x, const Matrix& w, float* y, KernelContext& ctx);
+void MatMul(Operand& x, const Matrix& w, ActivationType type, float* y, KernelContext& ctx);
+
+// One SwiGLU network and the rows that visit it: for each i,
+//   out[rows[i]] += row_weights[i] * down (silu(gate x[rows[i]]) * up x[rows[i]]).
+struct SwiGluGroup {
+  Matrix gate, up;  // [intermediate, hidden]
+  Matrix down;      // [hidden, intermediate]
+  std::span<const int32_t> rows;
+  const float* row_weights = nullptr;  // [rows.size()]; null: 1
+};
+
+// out [x.rows, hidden] = sum over groups, added in the order of `groups`: a dense MLP is one group,
+// a layer of experts has one group for each expert that was chosen, and one for the shared expert.
+void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out, KernelContext& ctx);
+
+// Attention for the rows of one sequence; contracts in table.h, head ranges and scratch are filled
+// in here.
+void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx);
+void MlaDirect(MlaDirectArgs args, KernelContext& ctx);
+
+// For each of num_heads heads h and rows m: y[m, h] = x[m, h] W_h, W_h = w rows
+// [h * head_rows + first_row, ... + K). x [rows, num_heads, *] with K values used from x_offset on.
+struct HeadMatMulArgs {
+  const float* x = nullptr;
+  size_t x_row_stride = 0, x_head_stride = 0;
+  size_t num_rows = 0, num_heads = 0;
+  Matrix w;              // [num_heads * head_rows, N]
+  size_t head_rows = 0;  // rows of w for each head
+  size_t first_row = 0;  // of the part that is used
+  size_t used_rows = 0;  // of the part that is used
+  float* y = nullptr;
+  size_t y_row_stride = 0, y_head_stride = 0;
+};
+// y[m, h, n] = sum_k x[m, h, k] * w_h[k, n]: absorbs W_UK into the query (used_rows = K).
+void HeadMatMulTransposed(const HeadMatMulArgs& args, KernelContext& ctx);
+// y[m, h, n] = sum_k x[m, h, k] * w_h[n, k]: applies W_UV to the attended latents (used_rows = N).
+void HeadMatMul(const HeadMatMulArgs& args, KernelContext& ctx);
+
+// y[r] = rms_norm(x[r]) for rows of n, strides in floats; y may be x.
+void RmsNorm(const float* x, size_t x_stride, size_t rows, size_t n, const float* weight, float eps,
+             float* y, size_t y_stride, KernelContext& ctx);
+
+}  // namespace baleen::kernels
+
+#endif  // BALEEN_KERNELS_KERNELS_H_

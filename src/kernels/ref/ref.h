@@ -1,0 +1,210 @@
+// kernels/ref/ref.h: the scalar reference: each operation as its definition says, one output at a
+// time, templated on the type of the sums. float gives the "scalar" table; double judges all
+// tables in tests.
+#ifndef BALEEN_KERNELS_REF_REF_H_
+#define BALEEN_KERNELS_REF_REF_H_
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/table.h"
+#include "tensor/dtype.h"
+
+namespace baleen::kernels::ref {
+
+template <typename Value>
+Value Load(const std::byte* data, size_t i) {
+  Value value;
+  std::memcpy(&value, data + i * sizeof(Value), sizeof(Value));
+  return value;
+}
+
+// Element (r, c) of stored weights, exactly as a float.
+inline float WeightAt(const Matrix& w, size_t r, size_t c) {
+  switch (w.dtype) {
+    case DType::kF16:
+      return F16ToF32(Load<uint16_t>(w.row(r), c));
+    case DType::kBF16:
+      return Bf16ToF32(Load<uint16_t>(w.row(r), c));
+    case DType::kF8E4M3:
+      return F8E4M3ToF32(Load<uint8_t>(w.row(r), c)) * w.scale_row(r)[c / kF8Block];
+    default:
+      return Load<float>(w.row(r), c);
+  }
+}
+
+inline float ActivationAt(const Activations& x, size_t r, size_t c) {
+  return x.type == ActivationType::kF32 ? Load<float>(x.row(r), c)
+                                        : Bf16ToF32(Load<uint16_t>(x.row(r), c));
+}
+
+inline float LatentAt(const LatentRows& cache, size_t t, size_t c) {
+  return cache.dtype == DType::kF32 ? Load<float>(cache.row(t), c)
+                                    : Bf16ToF32(Load<uint16_t>(cache.row(t), c));
+}
+
+template <typename T>
+void MatMul(const MatMulArgs& args) {
+  for (size_t m = 0; m < args.num_rows; ++m) {
+    const size_t row = args.x_rows ? static_cast<size_t>(args.x_rows[m]) : m;
+    for (size_t n = 0; n < args.w.rows; ++n) {
+      T sum = 0;
+      for (size_t k = 0; k < args.w.cols; ++k) {
+        sum +=
+            static_cast<T>(ActivationAt(args.x, row, k)) * static_cast<T>(WeightAt(args.w, n, k));
+      }
+      args.y[m * args.y_stride + n] = static_cast<float>(sum);
+    }
+  }
+}
+
+template <typename T>
+void MatMulTransposed(const MatMulTransposedArgs& args) {
+  for (size_t m = 0; m < args.num_rows; ++m) {
+    for (size_t n = 0; n < args.w.cols; ++n) {
+      T sum = 0;
+      for (size_t k = 0; k < args.w.rows; ++k) {
+        sum = std::fma(static_cast<T>(args.x[m * args.x_stride + k]),
+                       static_cast<T>(WeightAt(args.w, k, n)), sum);
+      }
+      args.y[m * args.y_stride + n] = static_cast<float>(sum);
+    }
+  }
+}
+
+// softmax(scores) in place.
+template <typename T>
+void Softmax(std::vector<T>& scores) {
+  T max = -std::numeric_limits<T>::infinity();
+  for (T score : scores) max = std::max(max, score);
+  T sum = 0;
+  for (T& score : scores) sum += score = std::exp(score - max);
+  for (T& score : scores) score /= sum;
+}
+
+template <typename T>
+void MlaAbsorbed(const MlaAbsorbedArgs& args) {
+  const size_t rank = args.kv_lora_rank;
+  for (size_t m = 0; m < args.num_rows; ++m) {
+    const size_t num_keys = args.first_position + m + 1;
+    for (size_t h = args.head_begin; h < args.head_end; ++h) {
+      const size_t head = m * args.num_heads + h;
+      std::vector<T> weights(num_keys);
+      for (size_t t = 0; t < num_keys; ++t) {
+        T sum = 0;
+        for (size_t i = 0; i < rank; ++i) {
+          sum += static_cast<T>(args.q_latent[head * rank + i]) * LatentAt(args.cache, t, i);
+        }
+        for (size_t i = 0; i < args.qk_rope_head_dim; ++i) {
+          sum += static_cast<T>(args.q_rope[head * args.qk_rope_head_dim + i]) *
+                 LatentAt(args.cache, t, rank + i);
+        }
+        weights[t] = sum * static_cast<T>(args.scale);
+      }
+      Softmax(weights);
+      for (size_t i = 0; i < rank; ++i) {
+        T sum = 0;
+        for (size_t t = 0; t < num_keys; ++t) sum += weights[t] * LatentAt(args.cache, t, i);
+        args.out[head * rank + i] = static_cast<float>(sum);
+      }
+    }
+  }
+}
+
+template <typename T>
+void MlaDirect(const MlaDirectArgs& args) {
+  const size_t rank = args.kv_b.cols;
+  const size_t nope = args.qk_nope_head_dim, rope = args.qk_rope_head_dim, dv = args.v_head_dim;
+  const size_t num_keys = args.first_position + args.num_rows;
+  for (size_t h = args.head_begin; h < args.head_end; ++h) {
+    // Keys and values of this head: [num_keys, nope + dv].
+    std::vector<T> kv(num_keys * (nope + dv));
+    for (size_t t = 0; t < num_keys; ++t) {
+      for (size_t r = 0; r < nope + dv; ++r) {
+        T sum = 0;
+        for (size_t i = 0; i < rank; ++i) {
+          float latent = LatentAt(args.cache, t, i);
+          if (args.products == ActivationType::kBF16) latent = Bf16ToF32(F32ToBf16(latent));
+          sum += static_cast<T>(WeightAt(args.kv_b, h * (nope + dv) + r, i)) * latent;
+        }
+        kv[t * (nope + dv) + r] = sum;
+      }
+    }
+    for (size_t m = 0; m < args.num_rows; ++m) {
+      const float* q = args.q + (m * args.num_heads + h) * (nope + rope);
+      std::vector<T> weights(args.first_position + m + 1);
+      for (size_t t = 0; t < weights.size(); ++t) {
+        T sum = 0;
+        for (size_t i = 0; i < nope; ++i) sum += static_cast<T>(q[i]) * kv[t * (nope + dv) + i];
+        for (size_t i = 0; i < rope; ++i) {
+          sum += static_cast<T>(q[nope + i]) * LatentAt(args.cache, t, rank + i);
+        }
+        weights[t] = sum * static_cast<T>(args.scale);
+      }
+      Softmax(weights);
+      for (size_t i = 0; i < dv; ++i) {
+        T sum = 0;
+        for (size_t t = 0; t < weights.size(); ++t) {
+          sum += weights[t] * kv[t * (nope + dv) + nope + i];
+        }
+        args.out[(m * args.num_heads + h) * dv + i] = static_cast<float>(sum);
+      }
+    }
+  }
+}
+
+template <typename T>
+void RmsNorm(const float* x, const float* weight, float eps, size_t n, float* y) {
+  T sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += static_cast<T>(x[i]) * x[i];
+  const T scale = 1 / std::sqrt(sum / static_cast<T>(n) + static_cast<T>(eps));
+  for (size_t i = 0; i < n; ++i) {
+    y[i] = static_cast<float>(static_cast<T>(x[i]) * scale * static_cast<T>(weight[i]));
+  }
+}
+
+template <typename T>
+void SwiGlu(const float* gate, const float* up, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const T g = gate[i];
+    out[i] = static_cast<float>(g / (1 + std::exp(-g)) * static_cast<T>(up[i]));
+  }
+}
+
+template <typename T>
+void AddScaled(float a, const float* x, size_t n, float* y) {
+  for (size_t i = 0; i < n; ++i) {
+    y[i] =
+        static_cast<float>(std::fma(static_cast<T>(a), static_cast<T>(x[i]), static_cast<T>(y[i])));
+  }
+}
+
+inline void DecodeRow(const Matrix& w, size_t r, float* out) {
+  for (size_t c = 0; c < w.cols; ++c) out[c] = WeightAt(w, r, c);
+}
+
+inline void Pack(const float* x, size_t n, ActivationType type, std::byte* out) {
+  for (size_t i = 0; i < n; ++i) {
+    if (type == ActivationType::kF32) {
+      std::memcpy(out + i * sizeof(float), &x[i], sizeof(float));
+    } else {
+      const uint16_t bits = F32ToBf16(x[i]);
+      std::memcpy(out + i * sizeof(bits), &bits, sizeof(bits));
+    }
+  }
+}
+
+template <typename T>
+void RotatePairs(float* x, const float* cos, const float* sin, size_t num_pairs) {
+  for (size_t i = 0; i < num_pairs; ++i) {
+    const T a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = static_cast<float>(a * static_cast<T>(cos[i]) - b * static_cast<T>(sin[i]));
+    x[2 * i + 1] = static_cast<float>(a * static_cast<T>(sin[i]) + b * static_cast<T>(cos[i]));
+  }
+}
+
+}  // namespace baleen::kernels::ref
+
+#endif  // BALEEN_KERNELS_REF_REF_H_

@@ -1,0 +1,68 @@
+#include "kernels/registry.h"
+
+#include "base/error.h"
+#include "kernels/tables.h"
+
+namespace baleen::kernels {
+
+namespace {
+
+// The names of missing features, or "" when the machine has all of them.
+#if defined(__x86_64__)
+std::string MissingAvx2() {
+  std::string missing;
+  if (!__builtin_cpu_supports("avx2")) missing += " AVX2";
+  if (!__builtin_cpu_supports("fma")) missing += " FMA";
+  if (!__builtin_cpu_supports("f16c")) missing += " F16C";
+  return missing;
+}
+
+std::string MissingAvx512() {
+  std::string missing = MissingAvx2();
+  if (!__builtin_cpu_supports("avx512f")) missing += " AVX512F";
+  if (!__builtin_cpu_supports("avx512bw")) missing += " AVX512BW";
+  if (!__builtin_cpu_supports("avx512dq")) missing += " AVX512DQ";
+  if (!__builtin_cpu_supports("avx512vl")) missing += " AVX512VL";
+  if (!__builtin_cpu_supports("avx512vnni")) missing += " AVX512_VNNI";
+  return missing;
+}
+
+std::string MissingAvx512Bf16() {
+  std::string missing = MissingAvx512();
+  if (!__builtin_cpu_supports("avx512bf16")) missing += " AVX512_BF16";
+  return missing;
+}
+#endif
+
+KernelChoice Choice(const KernelTable& table, const std::string& missing) {
+  return {&table, table.name, missing.empty() ? "" : "this CPU lacks" + missing};
+}
+
+}  // namespace
+
+std::vector<KernelChoice> KernelChoices() {
+  std::vector<KernelChoice> choices;
+#if defined(__x86_64__)
+  choices.push_back(Choice(kAvx512Bf16Table, MissingAvx512Bf16()));
+  choices.push_back(Choice(kAvx512Table, MissingAvx512()));
+  choices.push_back(Choice(kAvx2Table, MissingAvx2()));
+#endif
+  choices.push_back(Choice(kScalarTable, ""));
+  return choices;
+}
+
+const KernelTable& SelectKernels(std::string_view name) {
+  std::string known;
+  for (const KernelChoice& choice : KernelChoices()) {
+    if (name.empty() ? choice.declined.empty() : name == choice.name) {
+      if (!choice.declined.empty()) {
+        Throw(ErrorCode::kUnimplemented, "--isa {}: {}", name, choice.declined);
+      }
+      return *choice.table;
+    }
+    known += (known.empty() ? "" : ", ") + choice.name;
+  }
+  Throw(ErrorCode::kInvalidArgument, "--isa {}: no such target; this build has {}", name, known);
+}
+
+}  // namespace baleen::kernels

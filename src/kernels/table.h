@@ -1,0 +1,119 @@
+// kernels/table.h: what an instruction set provides.
+//
+// Each function works on the calling thread only and never allocates; kernels.h has the operations
+// that models call, which split the work over threads and call these. A table is one column of the
+// dispatch: scalar (ref/), AVX2, AVX-512, AVX-512 with BF16.
+//
+// Same answer whatever the company: each output of a product is summed over K in one order that
+// depends on K and the table only, never on the number of rows, on the tile or on the thread. So
+// callers may cut M and N anywhere.
+#ifndef BALEEN_KERNELS_TABLE_H_
+#define BALEEN_KERNELS_TABLE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/matrix.h"
+
+namespace baleen::kernels {
+
+// y[m, n] = sum_k x[row(m), k] * w[n, k], with row(m) = x_rows ? x_rows[m] : m.
+struct MatMulArgs {
+  Activations x;                    // [*, K]
+  const int32_t* x_rows = nullptr;  // [num_rows] or null
+  size_t num_rows = 0;              // M
+  Matrix w;                         // [N, K]
+  float* y = nullptr;               // y[m * y_stride + n], overwritten
+  size_t y_stride = 0;
+  std::byte* scratch = nullptr;  // at least MatMulScratchBytes(K), 64-byte aligned
+};
+
+// A tile of weight rows, widened to F32 once for many activation rows.
+inline constexpr size_t kMaxTileRows = 16;
+inline size_t MatMulScratchBytes(size_t cols) {
+  return kMaxTileRows * ((cols + 63) / 64 * 64) * sizeof(float);
+}
+
+// y[m, n] = sum_k x[m, k] * w[k, n] in F32, k ascending, one fused multiply-add chain for each
+// output.
+struct MatMulTransposedArgs {
+  const float* x = nullptr;  // [M, K], rows x_stride apart
+  size_t x_stride = 0;
+  size_t num_rows = 0;  // M
+  Matrix w;             // [K, N]
+  float* y = nullptr;   // [M, N], rows y_stride apart, overwritten
+  size_t y_stride = 0;
+};
+
+// Attention over the latent cache, absorbed form, for rows of one sequence:
+//   score[h][t] = scale * (q_latent[h] . c[t] + q_rope[h] . k_rope[t]),  t <= position of the row
+//   out[h] = sum_t softmax(score[h])[t] * c[t]
+// in F32 with a running maximum over blocks of kKeyBlock keys that begin at absolute positions.
+struct MlaAbsorbedArgs {
+  LatentRows cache;
+  size_t kv_lora_rank = 0;
+  size_t qk_rope_head_dim = 0;
+  float scale = 0;
+  size_t num_heads = 0;  // in the rows of q and out
+  size_t head_begin = 0, head_end = 0;
+  size_t num_rows = 0;
+  size_t first_position = 0;        // of row 0; row i sees keys [0, first_position + i]
+  const float* q_latent = nullptr;  // [num_rows, num_heads, kv_lora_rank]
+  const float* q_rope = nullptr;    // [num_rows, num_heads, qk_rope_head_dim], rotated
+  float* out = nullptr;             // [num_rows, num_heads, kv_lora_rank]
+  std::byte* scratch = nullptr;     // at least MlaScratchBytes, 64-byte aligned
+};
+
+// The same in the direct form: keys and values of one head are rebuilt from the cache, a block of
+// kKeyBlock keys at a time:
+//   k[t] = W_UK[h] c[t], v[t] = W_UV[h] c[t];  score as above with q_nope . k;  out[h] = sum p v
+struct MlaDirectArgs {
+  LatentRows cache;
+  Matrix kv_b;  // [num_heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank]
+  ActivationType products = ActivationType::kF32;  // of the rebuilding
+  size_t qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
+  float scale = 0;
+  size_t num_heads = 0;
+  size_t head_begin = 0, head_end = 0;
+  size_t num_rows = 0;
+  size_t first_position = 0;
+  const float* q = nullptr;  // [num_rows, num_heads, qk_nope + qk_rope], the rope part rotated
+  float* out = nullptr;      // [num_rows, num_heads, v_head_dim]
+  std::byte* scratch = nullptr;
+};
+
+// Keys are taken in blocks [i * kKeyBlock, (i + 1) * kKeyBlock). A key that a row must not see has
+// weight exactly zero, so a row's result does not depend on the rows beside it.
+inline constexpr size_t kKeyBlock = 64;
+
+// Scratch for either form: operands of one head and block, scores and running sums of num_rows
+// rows.
+size_t MlaScratchBytes(size_t num_rows, size_t kv_lora_rank, size_t qk_nope_head_dim,
+                       size_t qk_rope_head_dim, size_t v_head_dim);
+
+struct KernelTable {
+  const char* name;
+  bool bf16_products;  // ActivationType::kBF16 runs on instructions made for it
+
+  void (*matmul)(const MatMulArgs& args);
+  void (*matmul_transposed)(const MatMulTransposedArgs& args);
+  void (*mla_absorbed)(const MlaAbsorbedArgs& args);
+  void (*mla_direct)(const MlaDirectArgs& args);
+
+  // y[i] = x[i] * rsqrt(mean(x^2) + eps) * weight[i]; y may be x.
+  void (*rms_norm)(const float* x, const float* weight, float eps, size_t n, float* y);
+  // out[i] = gate[i] * sigmoid(gate[i]) * up[i]; out may be gate or up.
+  void (*swiglu)(const float* gate, const float* up, size_t n, float* out);
+  // y[i] += a * x[i], fused.
+  void (*add_scaled)(float a, const float* x, size_t n, float* y);
+  // Row r of w as F32.
+  void (*decode_row)(const Matrix& w, size_t r, float* out);
+  // n floats into the form `type`.
+  void (*pack)(const float* x, size_t n, ActivationType type, std::byte* out);
+  // Pairs (2i, 2i+1) of x turned by the angle of (cos[i], sin[i]).
+  void (*rotate_pairs)(float* x, const float* cos, const float* sin, size_t num_pairs);
+};
+
+}  // namespace baleen::kernels
+
+#endif  // BALEEN_KERNELS_TABLE_H_
