@@ -1,0 +1,97 @@
+#include "model/forward.h"
+
+#include <cmath>
+
+#include "base/check.h"
+#include "model/mla.h"
+#include "model/moe.h"
+
+namespace baleen {
+
+CacheLayout MakeCacheLayout(const ModelConfig& config, DType dtype, size_t block_tokens) {
+  BALEEN_CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
+  return {.dtype = dtype,
+          .block_tokens = block_tokens,
+          .row_bytes = config.latent_dim() * DTypeSize(dtype),
+          .num_layers = config.num_hidden_layers};
+}
+
+Model::Model(ModelConfig config, ModelWeights weights)
+    : config_(std::move(config)),
+      weights_(std::move(weights)),
+      rope_(MakeRopeFrequencies(config_)) {}
+
+namespace {
+
+// cos and sin of each row's position, [rows, qk_rope_head_dim / 2]. The angle is a product of
+// floats, as in the reference: at long contexts its rounding is part of the model.
+RopeAngles MakeAngles(const Batch& batch, const RopeFrequencies& rope, Arena& arena) {
+  const size_t num_pairs = rope.inv_freq.size();
+  float* cosines = arena.Allocate<float>(batch.token_ids.size() * num_pairs);
+  float* sines = arena.Allocate<float>(batch.token_ids.size() * num_pairs);
+  for (const SequenceSlice& slice : batch.slices) {
+    for (size_t i = 0; i < slice.num_rows; ++i) {
+      const float position = static_cast<float>(slice.first_position + i);
+      const size_t offset = (slice.first_row + i) * num_pairs;
+      for (size_t pair = 0; pair < num_pairs; ++pair) {
+        const double angle = rope.inv_freq[pair] * position;
+        cosines[offset + pair] = static_cast<float>(std::cos(angle)) * rope.magnitude;
+        sines[offset + pair] = static_cast<float>(std::sin(angle)) * rope.magnitude;
+      }
+    }
+  }
+  return {.cos = cosines, .sin = sines, .num_pairs = num_pairs};
+}
+
+}  // namespace
+
+void Model::Forward(const Batch& batch, const CacheLayout& cache, float* logits,
+                    kernels::KernelContext& ctx, ForwardObserver* observer) const {
+  const size_t rows = batch.token_ids.size();
+  const size_t hidden = config_.hidden_size;
+  const float eps = static_cast<float>(config_.rms_norm_eps);
+  ArenaScope scope(ctx.arena);
+  const auto watch = [&](size_t stage, const float* x, size_t num_rows) {
+    if (observer != nullptr) observer->OnHidden(stage, x, num_rows);
+  };
+
+  float* x = ctx.arena.Allocate<float>(rows * hidden);       // the residual stream
+  float* normed = ctx.arena.Allocate<float>(rows * hidden);  // input of a sublayer
+  float* y = ctx.arena.Allocate<float>(rows * hidden);       // output of a sublayer
+  const RopeAngles angles = MakeAngles(batch, rope_, ctx.arena);
+
+  for (size_t r = 0; r < rows; ++r) {
+    ctx.table.decode_row(weights_.embed_tokens, static_cast<size_t>(batch.token_ids[r]),
+                         x + r * hidden);
+  }
+  watch(0, x, rows);
+
+  for (size_t l = 0; l < config_.num_hidden_layers; ++l) {
+    const LayerWeights& layer = weights_.layers[l];
+    RmsNorm(x, hidden, rows, hidden, layer.input_layernorm, eps, normed, hidden, ctx);
+    MlaLayer(config_, layer.attention, l, batch, cache, angles, normed, y, ctx);
+    ctx.table.add_scaled(1.0f, y, rows * hidden, x);
+
+    RmsNorm(x, hidden, rows, hidden, layer.post_attention_layernorm, eps, normed, hidden, ctx);
+    if (config_.IsMoe(l)) {
+      MoeLayer(config_, layer.moe, l, normed, rows, y, ctx, observer);
+    } else {
+      MlpLayer(layer.mlp, normed, rows, hidden, y, ctx);
+    }
+    ctx.table.add_scaled(1.0f, y, rows * hidden, x);
+    watch(l + 1, x, rows);
+  }
+
+  const size_t num_logits = batch.logits_rows.size();
+  if (num_logits == 0) return;
+  for (size_t i = 0; i < num_logits; ++i) {
+    const auto row = static_cast<size_t>(batch.logits_rows[i]);
+    RmsNorm(x + row * hidden, hidden, 1, hidden, weights_.norm, eps, normed + i * hidden, hidden,
+            ctx);
+  }
+  watch(config_.num_hidden_layers + 1, normed, num_logits);
+  kernels::Operand operand(normed, num_logits, hidden, ctx);
+  MatMul(operand, weights_.lm_head, logits, ctx);
+}
+
+}  // namespace baleen

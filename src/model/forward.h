@@ -1,0 +1,88 @@
+// model/forward.h: the forward pass. One for prefill, decode, scoring, calibration and training.
+//
+// A batch is rows of several sequences, flattened; each slice is consecutive positions of one
+// sequence. The pass writes the latent rows of all its tokens into the cache and gives logits for
+// the rows that ask for them. A row's results depend on its own sequence only, bit for bit.
+#ifndef BALEEN_MODEL_FORWARD_H_
+#define BALEEN_MODEL_FORWARD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "model/weights.h"
+
+namespace baleen {
+
+// The two algebraically equal ways to attend (arXiv:2405.04434, section 2.1), named by form:
+// kDirect rebuilds keys and values of each head, kAbsorbed folds the up-projections into the query
+// and the output and works on latent rows.
+enum class MlaForm { kDirect, kAbsorbed };
+
+// How the latent cache lies in memory: blocks of block_tokens positions, all layers in one block.
+struct CacheLayout {
+  DType dtype = DType::kBF16;
+  size_t block_tokens = 0;
+  size_t row_bytes = 0;
+  size_t num_layers = 0;
+
+  size_t layer_bytes() const { return block_tokens * row_bytes; }
+  size_t block_bytes() const { return num_layers * layer_bytes(); }
+};
+CacheLayout MakeCacheLayout(const ModelConfig& config, DType dtype, size_t block_tokens);
+
+// Rows [first_row, first_row + num_rows) of the batch: positions first_position and on of one
+// sequence, whose block b holds positions [b * block_tokens, (b + 1) * block_tokens). Blocks for
+// all positions up to the last row's must be there.
+struct SequenceSlice {
+  size_t first_row = 0;
+  size_t num_rows = 0;
+  size_t first_position = 0;
+  MlaForm form = MlaForm::kAbsorbed;
+  std::span<std::byte* const> blocks;
+};
+
+struct Batch {
+  std::span<const int32_t> token_ids;  // checked against the vocabulary by the caller
+  std::span<const SequenceSlice> slices;
+  std::span<const int32_t> logits_rows;  // ascending
+};
+
+// Watches a pass from inside: for tests, calibration and the study of routing. Rows are the
+// batch's.
+class ForwardObserver {
+ public:
+  virtual ~ForwardObserver() = default;
+  // After the embedding (layer 0), after layer l (l + 1), and after the final norm of the rows that
+  // want logits (num_hidden_layers + 1). hidden [rows, hidden_size].
+  virtual void OnHidden(size_t /*stage*/, const float* /*hidden*/, size_t /*rows*/) {}
+  // experts, weights [rows, num_experts_per_tok], largest selection score first.
+  virtual void OnRouting(size_t /*layer*/, const int32_t* /*experts*/, const float* /*weights*/,
+                         size_t /*rows*/) {}
+};
+
+class Model {
+ public:
+  // The weights' shapes have been checked against the config by whoever made them.
+  Model(ModelConfig config, ModelWeights weights);
+
+  const ModelConfig& config() const { return config_; }
+  const ModelWeights& weights() const { return weights_; }
+
+  // logits [batch.logits_rows.size(), vocab_size], overwritten. Threads: concurrent calls need
+  // different contexts and different cache blocks.
+  void Forward(const Batch& batch, const CacheLayout& cache, float* logits,
+               kernels::KernelContext& ctx, ForwardObserver* observer = nullptr) const;
+
+ private:
+  ModelConfig config_;
+  ModelWeights weights_;
+  RopeFrequencies rope_;
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_MODEL_FORWARD_H_

@@ -1,0 +1,164 @@
+#include "model/moe.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/check.h"
+
+namespace baleen {
+
+using kernels::KernelContext;
+using kernels::Operand;
+using kernels::SwiGluGroup;
+
+namespace {
+
+constexpr float kExcluded = -std::numeric_limits<float>::infinity();
+
+void ScoresFromLogits(ScoringFunc func, std::span<float> scores) {
+  if (func == ScoringFunc::kSigmoid) {
+    for (float& score : scores) score = 1.0f / (1.0f + std::exp(-score));
+    return;
+  }
+  const float max = *std::max_element(scores.begin(), scores.end());
+  float sum = 0;
+  for (float& score : scores) sum += score = std::exp(score - max);
+  for (float& score : scores) score /= sum;
+}
+
+// What decides whether a group of experts is kept.
+float GroupScore(TopkMethod method, std::span<const float> selection) {
+  float best = kExcluded, second = kExcluded;
+  for (float score : selection) {
+    if (score > best) {
+      second = best;
+      best = score;
+    } else if (score > second) {
+      second = score;
+    }
+  }
+  return method == TopkMethod::kNoauxTc && selection.size() > 1 ? best + second : best;
+}
+
+// Excludes all but the topk_group best groups (ties to the lower group).
+void LimitGroups(const ModelConfig& config, std::span<float> selection) {
+  const size_t size = selection.size() / config.n_group;
+  std::vector<float> scores(config.n_group);
+  for (size_t g = 0; g < config.n_group; ++g) {
+    scores[g] = GroupScore(config.topk_method, selection.subspan(g * size, size));
+  }
+  std::vector<size_t> order(config.n_group);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  for (size_t i = config.topk_group; i < config.n_group; ++i) {
+    std::ranges::fill(selection.subspan(order[i] * size, size), kExcluded);
+  }
+}
+
+}  // namespace
+
+void Route(const ModelConfig& config, float* logits, const float* bias, int32_t* experts,
+           float* weights) {
+  const std::span<float> scores(logits, config.n_routed_experts);
+  ScoresFromLogits(config.scoring_func, scores);
+
+  // The bias takes part in the selection only; weights are unbiased scores.
+  std::vector<float> selection(scores.begin(), scores.end());
+  if (config.topk_method == TopkMethod::kNoauxTc) {
+    for (size_t e = 0; e < selection.size(); ++e) selection[e] += bias[e];
+  }
+  if (config.topk_method != TopkMethod::kGreedy && config.n_group > 1) {
+    LimitGroups(config, selection);
+  }
+
+  const size_t k = config.num_experts_per_tok;
+  std::vector<int32_t> order(selection.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(k), order.end(),
+                    [&](int32_t a, int32_t b) {
+                      return selection[a] != selection[b] ? selection[a] > selection[b] : a < b;
+                    });
+  float sum = 0;
+  for (size_t i = 0; i < k; ++i) {
+    experts[i] = order[i];
+    weights[i] = scores[order[i]];
+    sum += weights[i];
+  }
+
+  // V2 scales or normalises; V3 normalises and scales.
+  const bool normalise = config.norm_topk_prob && k > 1;
+  const bool scale = !normalise || config.topk_method == TopkMethod::kNoauxTc;
+  for (size_t i = 0; i < k; ++i) {
+    if (normalise) weights[i] /= sum + 1e-20f;
+    if (scale) weights[i] *= static_cast<float>(config.routed_scaling_factor);
+  }
+}
+
+void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
+              size_t rows, float* y, KernelContext& ctx, ForwardObserver* observer) {
+  ArenaScope scope(ctx.arena);
+  const size_t num_experts = config.n_routed_experts, k = config.num_experts_per_tok;
+  Operand input(x, rows, config.hidden_size, ctx);
+
+  float* scores = ctx.arena.Allocate<float>(rows * num_experts);
+  int32_t* chosen = ctx.arena.Allocate<int32_t>(rows * k);
+  float* chosen_weights = ctx.arena.Allocate<float>(rows * k);
+  MatMul(input, weights.router, kernels::ActivationType::kF32, scores, ctx);
+  for (size_t r = 0; r < rows; ++r) {
+    Route(config, scores + r * num_experts, weights.e_score_correction_bias, chosen + r * k,
+          chosen_weights + r * k);
+  }
+  if (observer != nullptr) observer->OnRouting(layer, chosen, chosen_weights, rows);
+
+  // Dispatch: the rows of each expert, ascending. offsets[e] is where expert e's rows begin.
+  std::vector<size_t> offsets(num_experts + 1, 0);
+  for (size_t i = 0; i < rows * k; ++i) ++offsets[static_cast<size_t>(chosen[i]) + 1];
+  std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
+  int32_t* expert_rows = ctx.arena.Allocate<int32_t>(rows * k);
+  float* row_weights = ctx.arena.Allocate<float>(rows * k);
+  std::vector<size_t> next(offsets.begin(), offsets.end() - 1);
+  for (size_t i = 0; i < rows * k; ++i) {
+    const size_t slot = next[static_cast<size_t>(chosen[i])]++;
+    expert_rows[slot] = static_cast<int32_t>(i / k);
+    row_weights[slot] = chosen_weights[i];
+  }
+
+  std::vector<SwiGluGroup> groups;
+  for (size_t e = 0; e < num_experts; ++e) {
+    const size_t count = offsets[e + 1] - offsets[e];
+    if (count == 0) continue;
+    const MlpWeights& expert = weights.experts[e];
+    groups.push_back({.gate = expert.gate_proj,
+                      .up = expert.up_proj,
+                      .down = expert.down_proj,
+                      .rows = {expert_rows + offsets[e], count},
+                      .row_weights = row_weights + offsets[e]});
+  }
+  std::vector<int32_t> all_rows(rows);
+  std::iota(all_rows.begin(), all_rows.end(), 0);
+  if (!weights.shared.gate_proj.empty()) {
+    groups.push_back({.gate = weights.shared.gate_proj,
+                      .up = weights.shared.up_proj,
+                      .down = weights.shared.down_proj,
+                      .rows = all_rows});
+  }
+  GroupedSwiGlu(input, groups, y, ctx);
+}
+
+void MlpLayer(const MlpWeights& weights, const float* x, size_t rows, size_t hidden, float* y,
+              KernelContext& ctx) {
+  ArenaScope scope(ctx.arena);
+  Operand input(x, rows, hidden, ctx);
+  std::vector<int32_t> all_rows(rows);
+  std::iota(all_rows.begin(), all_rows.end(), 0);
+  const SwiGluGroup group = {.gate = weights.gate_proj,
+                             .up = weights.up_proj,
+                             .down = weights.down_proj,
+                             .rows = all_rows};
+  GroupedSwiGlu(input, {&group, 1}, y, ctx);
+}
+
+}  // namespace baleen
