@@ -21,6 +21,7 @@ import pathlib
 import numpy as np
 import safetensors.torch
 import torch
+import transformers
 
 import native_model
 import plain_model
@@ -36,7 +37,7 @@ DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
 class Unlucky(Exception):
-    """This seed makes a choice by too small a margin."""
+    """This seed makes a choice by too small a margin, or lets a wrong reading pass."""
 
 
 # Weights: drawn, encoded as stored, decoded.
@@ -81,13 +82,14 @@ def layer_shapes(config: dict, layer: int) -> dict[str, tuple[int, ...]]:
         shapes[mlp + "gate.e_score_correction_bias"] = (plain.n_routed_experts,)
     for expert in range(plain.n_routed_experts):
         shapes |= mlp_shapes(f"{mlp}experts.{expert}.", width, hidden)
-    return shapes | mlp_shapes(mlp + "shared_experts.", config["n_shared_experts"] * width, hidden)
+    if plain.n_shared_experts:
+        shared_width = plain.n_shared_experts * width
+        shapes |= mlp_shapes(mlp + "shared_experts.", shared_width, hidden)
+    return shapes
 
 
 def model_shapes(config: dict) -> dict[str, tuple[int, ...]]:
-    vocab, hidden, layers = (
-        config[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers")
-    )
+    vocab, hidden, layers = (config[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers"))
     shapes = {"model.embed_tokens.weight": (vocab, hidden)}
     for layer in range(layers):
         shapes |= layer_shapes(config, layer)
@@ -110,13 +112,13 @@ def draw_weights(case: Case, random: np.random.Generator) -> dict[str, torch.Ten
     latent = ("q_a_proj.weight", "kv_a_proj_with_mqa.weight")
     weights = {}
     for name, shape in model_shapes(case.config).items():
-        draw = random.standard_normal(shape)
+        values = random.standard_normal(shape)
         if name.endswith("e_score_correction_bias"):
-            draw = case.bias_mean + case.bias_std * draw
+            values = case.bias_mean + case.bias_std * values
         elif name.endswith("norm.weight"):
-            draw = 1 + 0.2 * draw
+            values = 1 + 0.2 * values
         elif name.endswith("embed_tokens.weight"):
-            draw *= case.embedding_std
+            values *= case.embedding_std
         else:
             gain = 1.0
             if name.endswith(latent):
@@ -127,13 +129,12 @@ def draw_weights(case: Case, random: np.random.Generator) -> dict[str, torch.Ten
                 gain = case.router_gain
             elif name == "lm_head.weight":
                 gain = 2.0
-            draw *= gain / math.sqrt(shape[-1])
-        weights[name] = torch.from_numpy(draw).float()
-    for layer in range(case.config["num_hidden_layers"], len(weights)):
+            values *= gain / math.sqrt(shape[-1])
+        weights[name] = torch.from_numpy(values).float()
+    first_mtp = case.config["num_hidden_layers"]
+    for layer in range(first_mtp, first_mtp + case.config.get("num_nextn_predict_layers", 0)):
         # The published MTP module carries copies of the embedding and of the head.
         mtp = f"model.layers.{layer}."
-        if mtp + "enorm.weight" not in weights:
-            break
         weights[mtp + "embed_tokens.weight"] = weights["model.embed_tokens.weight"]
         weights[mtp + "shared_head.head.weight"] = weights["lm_head.weight"]
     return weights
@@ -171,18 +172,17 @@ def dequantize_fp8(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     return codes.float() * spread[:, :columns]
 
 
-def pack_experts(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def pack_experts(tensors: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
     """Replaces each layer's experts by mlp.experts.gate_up_proj (E, 2I, H) and down_proj."""
     packed = {name: t for name, t in tensors.items() if ".experts." not in name}
     for prefix in {name.split("experts.")[0] for name in tensors if ".experts." in name}:
-        experts = [
-            [tensors[f"{prefix}experts.{i}.{part}_proj.weight"] for part in ("gate", "up", "down")]
-            for i in range(sum(f"{prefix}experts.{i}.up_proj.weight" in tensors for i in range(999)))
-        ]
-        packed[prefix + "experts.gate_up_proj"] = torch.stack(
-            [torch.cat((gate, up)) for gate, up, _ in experts]
-        )
-        packed[prefix + "experts.down_proj"] = torch.stack([down for _, _, down in experts])
+
+        def stack(part: str) -> torch.Tensor:
+            names = (f"{prefix}experts.{i}.{part}_proj.weight" for i in range(count))
+            return torch.stack([tensors[name] for name in names])
+
+        packed[prefix + "experts.gate_up_proj"] = torch.cat((stack("gate"), stack("up")), 1)
+        packed[prefix + "experts.down_proj"] = stack("down")
     return packed
 
 
@@ -209,13 +209,16 @@ def encode(case: Case, weights: dict[str, torch.Tensor], random: np.random.Gener
     stored = {}
     for name, weight in weights.items():
         if case.fp8 and is_fp8_in_published_models(name):
-            codes, scales = quantize_fp8(weight, power_of_two, random)
-            stored[name], stored[name + "_scale_inv"] = codes, scales
+            stored[name], scales = quantize_fp8(weight, power_of_two, random)
+            scale_dtype = torch.float8_e8m0fnu if power_of_two else torch.float32
+            stored[name + "_scale_inv"] = scales.to(scale_dtype)
         elif name.endswith("e_score_correction_bias"):
             stored[name] = weight.to(DTYPES[case.bias_dtype])
         else:
             stored[name] = weight.to(DTYPES[case.dtype])
-    return pack_experts(stored) if case.packed_experts else stored
+    if case.packed_experts:
+        stored = pack_experts(stored, case.config["n_routed_experts"])
+    return stored
 
 
 def decode(case: Case, stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -225,89 +228,13 @@ def decode(case: Case, stored: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
         if name.endswith("_scale_inv"):
             continue
         scales = stored.get(name + "_scale_inv")
-        weights[name] = tensor.float() if scales is None else dequantize_fp8(tensor, scales)
+        weights[name] = tensor.float() if scales is None else dequantize_fp8(tensor, scales.float())
     num_layers = case.config["num_hidden_layers"]
     return {
         name: w
         for name, w in weights.items()
         if not name.startswith("model.layers.") or int(name.split(".")[2]) < num_layers
     }
-
-
-# Prompts whose every choice is clear.
-
-
-def margin_of(trace: plain_model.Trace) -> float:
-    return min((r.margins.min().item() for r in trace.routing.values()), default=math.inf)
-
-
-def draw_prompt(case: Case, plain, weights, length: int, random: np.random.Generator):
-    """Random tokens, each drawn again until its experts are chosen by min_margin."""
-    ids = torch.empty(0, dtype=torch.int64)
-    for _ in range(length):
-        for _ in range(200):
-            token = torch.tensor([random.integers(case.config["vocab_size"])])
-            longer = torch.cat((ids, token))
-            if margin_of(plain_model.forward(plain, weights, longer)) >= case.min_margin:
-                ids = longer
-                break
-        else:
-            raise Unlucky
-    return ids
-
-
-def continue_greedily(case: Case, plain, weights, ids: torch.Tensor):
-    """The next NUM_GREEDY tokens (an end token does not stop them) and the smallest margins met."""
-    greedy_margin, routing_margin = math.inf, math.inf
-    prompt_length = len(ids)
-    for _ in range(NUM_GREEDY):
-        trace = plain_model.forward(plain, weights, ids)
-        best = trace.logits[-1].topk(2)
-        greedy_margin = min(greedy_margin, (best.values[0] - best.values[1]).item())
-        routing_margin = min(routing_margin, margin_of(trace))
-        if greedy_margin < MIN_GREEDY_MARGIN or routing_margin < case.min_margin:
-            raise Unlucky
-        ids = torch.cat((ids, best.indices[:1]))
-    return ids[prompt_length:], greedy_margin, routing_margin
-
-
-@dataclasses.dataclass
-class Draw:
-    """A checkpoint's content and its prompts, all from one seed."""
-
-    seed: int
-    stored: dict[str, torch.Tensor]
-    weights: dict[str, torch.Tensor]  # as a program reads them, float32
-    prompts: list[torch.Tensor]
-    continuations: list[torch.Tensor]
-    routing_margin: float
-    greedy_margin: float
-
-
-def draw(case: Case, seed: int) -> Draw:
-    random = np.random.default_rng(seed)
-    stored = encode(case, draw_weights(case, random), random)
-    weights = decode(case, stored)
-    plain = plain_model.PlainConfig.from_json(case.config)
-    exact = {name: w.double() for name, w in weights.items()}
-    result = Draw(seed, stored, weights, [], [], math.inf, math.inf)
-    for length in PROMPT_LENGTHS:
-        ids = draw_prompt(case, plain, exact, length, random)
-        tokens, greedy_margin, routing_margin = continue_greedily(case, plain, exact, ids)
-        result.prompts.append(ids)
-        result.continuations.append(tokens)
-        result.greedy_margin = min(result.greedy_margin, greedy_margin)
-        result.routing_margin = min(result.routing_margin, routing_margin)
-    return result
-
-
-def first_lucky_draw(case: Case) -> Draw:
-    for seed in range(1000):
-        try:
-            return draw(case, seed)
-        except Unlucky:
-            continue
-    raise RuntimeError(f"{case.name}: no seed has the margins asked for")
 
 
 # What a wrong program would compute: proof that the case notices.
@@ -360,7 +287,7 @@ def variations(plain: plain_model.PlainConfig) -> dict[str, plain_model.PlainCon
 OPTIONAL_VARIATIONS = {"excluded groups filled with 0"}
 
 
-def measure_variations(case: Case, plain, weights, ids: torch.Tensor) -> dict[str, float]:
+def measure_variations(plain, weights, ids: torch.Tensor) -> dict[str, float]:
     """By how much each wrong reading moves the logits: the largest difference."""
     right = plain_model.forward(plain, weights, ids).logits
     effects = {}
@@ -372,9 +299,87 @@ def measure_variations(case: Case, plain, weights, ids: torch.Tensor) -> dict[st
         if name in OPTIONAL_VARIATIONS and effect == 0:
             continue
         if effect < MIN_VARIATION:
-            raise RuntimeError(f"{case.name} would not notice '{name}': {effect}")
+            raise Unlucky(f"would not notice '{name}'")
         effects[name] = float(f"{effect:.3g}")
     return effects
+
+
+# Prompts whose every choice is clear.
+
+
+def margin_of(trace: plain_model.Trace) -> float:
+    return min((r.margins.min().item() for r in trace.routing.values()), default=math.inf)
+
+
+def draw_prompt(case: Case, plain, weights, length: int, random: np.random.Generator):
+    """Random tokens, each drawn again until its experts are chosen by min_margin."""
+    ids = torch.empty(0, dtype=torch.int64)
+    for _ in range(length):
+        for _ in range(200):
+            token = torch.tensor([random.integers(case.config["vocab_size"])])
+            longer = torch.cat((ids, token))
+            if margin_of(plain_model.forward(plain, weights, longer)) >= case.min_margin:
+                ids = longer
+                break
+        else:
+            raise Unlucky("no token with clear routing")
+    return ids
+
+
+def continue_greedily(case: Case, plain, weights, ids: torch.Tensor):
+    """The next NUM_GREEDY tokens (an end token does not stop them) and the smallest margins met."""
+    greedy_margin, routing_margin = math.inf, math.inf
+    prompt_length = len(ids)
+    for _ in range(NUM_GREEDY):
+        trace = plain_model.forward(plain, weights, ids)
+        best = trace.logits[-1].topk(2)
+        greedy_margin = min(greedy_margin, (best.values[0] - best.values[1]).item())
+        routing_margin = min(routing_margin, margin_of(trace))
+        if greedy_margin < MIN_GREEDY_MARGIN or routing_margin < case.min_margin:
+            raise Unlucky("a greedy token or its routing is chosen by too little")
+        ids = torch.cat((ids, best.indices[:1]))
+    return ids[prompt_length:], greedy_margin, routing_margin
+
+
+@dataclasses.dataclass
+class Draw:
+    """A checkpoint's content and its prompts, all from one seed."""
+
+    seed: int
+    stored: dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor]  # as a program reads them, float32
+    prompts: list[torch.Tensor]
+    continuations: list[torch.Tensor]
+    routing_margin: float
+    greedy_margin: float
+    effects: dict[str, float]
+
+
+def draw(case: Case, seed: int) -> Draw:
+    random = np.random.default_rng(seed)
+    stored = encode(case, draw_weights(case, random), random)
+    weights = decode(case, stored)
+    plain = plain_model.PlainConfig.from_json(case.config)
+    exact = {name: w.double() for name, w in weights.items()}
+    result = Draw(seed, stored, weights, [], [], math.inf, math.inf, {})
+    for length in PROMPT_LENGTHS:
+        ids = draw_prompt(case, plain, exact, length, random)
+        tokens, greedy_margin, routing_margin = continue_greedily(case, plain, exact, ids)
+        result.prompts.append(ids)
+        result.continuations.append(tokens)
+        result.greedy_margin = min(result.greedy_margin, greedy_margin)
+        result.routing_margin = min(result.routing_margin, routing_margin)
+    result.effects = measure_variations(plain, exact, result.prompts[0])
+    return result
+
+
+def first_lucky_draw(case: Case) -> Draw:
+    for seed in range(1000):
+        try:
+            return draw(case, seed)
+        except Unlucky as reason:
+            last_reason = reason
+    raise RuntimeError(f"{case.name}: no seed will do; the last: {last_reason}")
 
 
 # Expected values.
@@ -453,9 +458,7 @@ def write_case(case: Case, output: pathlib.Path) -> None:
         "max_abs_logit": float(f"{max(t.logits.abs().max().item() for t in exact):.3g}"),
         "float32_error": float(f"{max(map(disagreement, single, exact)):.2g}"),
         "transformers": "does not apply",
-        "effect_of_wrong_reading": measure_variations(
-            case, plain, exact_weights, torch.cat((drawn.prompts[0], drawn.continuations[0]))
-        ),
+        "effect_of_wrong_reading": drawn.effects,
     }
     traces = exact
     if case.native_applies:
@@ -481,23 +484,30 @@ def write_case(case: Case, output: pathlib.Path) -> None:
         for layer, routing in trace.routing.items():
             expected[f"prompt.{p}.layer.{layer}.experts"] = routing.experts.int()
             expected[f"prompt.{p}.layer.{layer}.weights"] = routing.weights.float()
+        for layer, routing in exact[p].routing.items():
+            expected[f"prompt.{p}.layer.{layer}.margins"] = routing.margins.float()
     expected = {name: t.contiguous() for name, t in expected.items()}
     safetensors.torch.save_file(expected, directory / "expected.safetensors")
     (directory / "expected.json").write_text(json.dumps(facts, indent=2) + "\n")
-    size = sum(f.stat().st_size for f in directory.iterdir())
+    for file in directory.iterdir():
+        file.chmod(0o644)
+    size = sum(file.stat().st_size for file in directory.iterdir())
     print(f"{case.name}: seed {drawn.seed}, {size / 1000:.0f} kB, {json.dumps(facts)}", flush=True)
 
 
 def main() -> None:
     repository = pathlib.Path(__file__).resolve().parents[2]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=pathlib.Path, default=repository / "tests/golden/checkpoints")
+    default_output = repository / "tests/golden/checkpoints"
+    parser.add_argument("--output", type=pathlib.Path, default=default_output)
     parser.add_argument("cases", nargs="*", help="names; all cases if none is given")
     arguments = parser.parse_args()
     unknown = set(arguments.cases) - {case.name for case in CASES}
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     for case in CASES:
         if not arguments.cases or case.name in arguments.cases:
             write_case(case, arguments.output)

@@ -46,6 +46,7 @@ class PlainConfig:
     rope_theta: float
     yarn: Yarn | None
     n_routed_experts: int | None
+    n_shared_experts: int | None
     num_experts_per_tok: int
     first_k_dense_replace: int
     moe_layer_freq: int
@@ -86,6 +87,7 @@ class PlainConfig:
             rope_theta=rope.get("rope_theta", config.get("rope_theta", 10000.0)),
             yarn=yarn,
             n_routed_experts=config["n_routed_experts"],
+            n_shared_experts=config["n_shared_experts"],
             num_experts_per_tok=config["num_experts_per_tok"],
             first_k_dense_replace=config["first_k_dense_replace"],
             moe_layer_freq=config.get("moe_layer_freq", 1),
@@ -263,7 +265,9 @@ def route(x, config: PlainConfig, weights: dict[str, torch.Tensor], prefix: str)
 
 def mixture(x, config: PlainConfig, weights: dict[str, torch.Tensor], prefix: str):
     routing = route(x, config, weights, prefix + "gate.")
-    out = swiglu(x, weights, prefix + "shared_experts.")
+    out = torch.zeros_like(x)
+    if config.n_shared_experts:
+        out = swiglu(x, weights, prefix + "shared_experts.")
     for expert in routing.experts.unique().tolist():
         rows, slots = torch.where(routing.experts == expert)
         y = swiglu(x[rows], weights, f"{prefix}experts.{expert}.")
