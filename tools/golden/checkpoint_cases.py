@@ -111,7 +111,6 @@ class Case:
     router_gain: float = 1.5
     bias_mean: float = 0.3  # above 0, where `transformers` excludes groups rightly
     bias_std: float = 0.15
-    min_margin: float = 1e-3
 
 
 FEW_EXPERTS = {"n_routed_experts": 8, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 3}

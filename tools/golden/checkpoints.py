@@ -29,6 +29,9 @@ from checkpoint_cases import CASES, Case
 
 PROMPT_LENGTHS = (29, 7)
 NUM_GREEDY = 16
+# Gaps between router scores at the cut. Prompts have enough to keep their routing in BF16 as well.
+MIN_PROMPT_MARGIN = 1e-2
+MIN_CONTINUATION_MARGIN = 1e-3
 MIN_GREEDY_MARGIN = 1e-3  # of the best logit over the second
 MAX_DISAGREEMENT = 1e-5  # between authorities, relative to the largest magnitude
 MIN_VARIATION = 1e-2  # by which a wrong reading of the config must move some logit
@@ -38,6 +41,10 @@ DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 class Unlucky(Exception):
     """This seed makes a choice by too small a margin, or lets a wrong reading pass."""
+
+
+def three_digits(x: float) -> float:
+    return float(f"{x:.3g}")
 
 
 # Weights: drawn, encoded as stored, decoded.
@@ -300,33 +307,39 @@ def measure_variations(plain, weights, ids: torch.Tensor) -> dict[str, float]:
             continue
         if effect < MIN_VARIATION:
             raise Unlucky(f"would not notice '{name}'")
-        effects[name] = float(f"{effect:.3g}")
+        effects[name] = three_digits(effect)
     return effects
 
 
 # Prompts whose every choice is clear.
 
 
-def margin_of(trace: plain_model.Trace) -> float:
-    return min((r.margins.min().item() for r in trace.routing.values()), default=math.inf)
+def last_margin(trace: plain_model.Trace) -> float:
+    """The smallest gap by which an expert or a group was chosen for the last token."""
+    return min(routing.margins[-1].item() for routing in trace.routing.values())
 
 
 def draw_prompt(case: Case, plain, weights, length: int, random: np.random.Generator):
-    """Random tokens, each drawn again until its experts are chosen by min_margin."""
+    """Random tokens, each drawn again until its experts are chosen by MIN_PROMPT_MARGIN.
+
+    Also returns the smallest margin.
+    """
+    smallest = math.inf
     ids = torch.empty(0, dtype=torch.int64)
     for _ in range(length):
         for _ in range(200):
             token = torch.tensor([random.integers(case.config["vocab_size"])])
             longer = torch.cat((ids, token))
-            if margin_of(plain_model.forward(plain, weights, longer)) >= case.min_margin:
-                ids = longer
+            margin = last_margin(plain_model.forward(plain, weights, longer))
+            if margin >= MIN_PROMPT_MARGIN:
+                ids, smallest = longer, min(smallest, margin)
                 break
         else:
             raise Unlucky("no token with clear routing")
-    return ids
+    return ids, smallest
 
 
-def continue_greedily(case: Case, plain, weights, ids: torch.Tensor):
+def continue_greedily(plain, weights, ids: torch.Tensor):
     """The next NUM_GREEDY tokens (an end token does not stop them) and the smallest margins met."""
     greedy_margin, routing_margin = math.inf, math.inf
     prompt_length = len(ids)
@@ -334,8 +347,8 @@ def continue_greedily(case: Case, plain, weights, ids: torch.Tensor):
         trace = plain_model.forward(plain, weights, ids)
         best = trace.logits[-1].topk(2)
         greedy_margin = min(greedy_margin, (best.values[0] - best.values[1]).item())
-        routing_margin = min(routing_margin, margin_of(trace))
-        if greedy_margin < MIN_GREEDY_MARGIN or routing_margin < case.min_margin:
+        routing_margin = min(routing_margin, last_margin(trace))
+        if greedy_margin < MIN_GREEDY_MARGIN or routing_margin < MIN_CONTINUATION_MARGIN:
             raise Unlucky("a greedy token or its routing is chosen by too little")
         ids = torch.cat((ids, best.indices[:1]))
     return ids[prompt_length:], greedy_margin, routing_margin
@@ -350,8 +363,7 @@ class Draw:
     weights: dict[str, torch.Tensor]  # as a program reads them, float32
     prompts: list[torch.Tensor]
     continuations: list[torch.Tensor]
-    routing_margin: float
-    greedy_margin: float
+    margins: dict[str, float]
     effects: dict[str, float]
 
 
@@ -361,14 +373,16 @@ def draw(case: Case, seed: int) -> Draw:
     weights = decode(case, stored)
     plain = plain_model.PlainConfig.from_json(case.config)
     exact = {name: w.double() for name, w in weights.items()}
-    result = Draw(seed, stored, weights, [], [], math.inf, math.inf, {})
+    result = Draw(seed, stored, weights, [], [], {}, {})
+    margins = []
     for length in PROMPT_LENGTHS:
-        ids = draw_prompt(case, plain, exact, length, random)
-        tokens, greedy_margin, routing_margin = continue_greedily(case, plain, exact, ids)
+        ids, prompt_margin = draw_prompt(case, plain, exact, length, random)
+        tokens, greedy_margin, continuation_margin = continue_greedily(plain, exact, ids)
         result.prompts.append(ids)
         result.continuations.append(tokens)
-        result.greedy_margin = min(result.greedy_margin, greedy_margin)
-        result.routing_margin = min(result.routing_margin, routing_margin)
+        margins.append((prompt_margin, continuation_margin, greedy_margin))
+    kinds = ("routing, prompt", "routing, continuation", "greedy token")
+    result.margins = {kind: three_digits(min(m)) for kind, m in zip(kinds, zip(*margins))}
     result.effects = measure_variations(plain, exact, result.prompts[0])
     return result
 
@@ -453,10 +467,9 @@ def write_case(case: Case, output: pathlib.Path) -> None:
         "purpose": case.purpose,
         "seed": drawn.seed,
         "authority": "plain_model.py, float64",
-        "min_routing_margin": float(f"{drawn.routing_margin:.3g}"),
-        "min_greedy_margin": float(f"{drawn.greedy_margin:.3g}"),
-        "max_abs_logit": float(f"{max(t.logits.abs().max().item() for t in exact):.3g}"),
-        "float32_error": float(f"{max(map(disagreement, single, exact)):.2g}"),
+        "min_margins": drawn.margins,
+        "max_abs_logit": three_digits(max(t.logits.abs().max().item() for t in exact)),
+        "plain_float32_difference": three_digits(max(map(disagreement, single, exact))),
         "transformers": "does not apply",
         "effect_of_wrong_reading": drawn.effects,
     }
@@ -470,7 +483,7 @@ def write_case(case: Case, output: pathlib.Path) -> None:
             raise RuntimeError(f"{case.name}: transformers is right without repair")
         facts["transformers"] = {
             "repairs": list(case.native_repairs),
-            "relative_difference": float(f"{difference:.2g}"),
+            "relative_difference": three_digits(difference),
         }
         if not case.native_repairs:
             traces, facts["authority"] = as_is, "transformers, float32"
