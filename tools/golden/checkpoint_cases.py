@@ -151,12 +151,15 @@ CASES = [
     ),
     Case(
         name="v2_lite_plain_rope",
-        purpose="V2-Lite without rope_scaling, F16 weights, v_head_dim above qk_nope_head_dim",
+        purpose="V2-Lite without rope_scaling, n_group null, F16 weights, v_head_dim above "
+        "qk_nope_head_dim",
         config=V2_LITE
         | {
             "hidden_size": 40,
             "max_position_embeddings": 4096,
+            "n_group": None,
             "rope_scaling": None,
+            "topk_group": None,
             "torch_dtype": "float16",
             "v_head_dim": 24,
         },

@@ -264,9 +264,9 @@ def variations(plain: plain_model.PlainConfig) -> dict[str, plain_model.PlainCon
         length = int(2 * math.pi * max(plain.yarn.beta_fast, 1) * untouched) + 1
         add_yarn("plain rope frequencies", original_max_position_embeddings=length)
         if plain.yarn.mscale_all_dim:
-            magnitude = plain_model.rope_magnitude(plain)
-            mscale = plain.yarn.mscale if magnitude != 1 else 0.0
-            add_yarn("no YaRN factor in the softmax scale", mscale=mscale, mscale_all_dim=0.0)
+            # With mscale_all_dim 0, the mscale that leaves the factor on cos and sin as it is.
+            same = (plain_model.rope_magnitude(plain) - 1) / (0.1 * math.log(plain.yarn.factor))
+            add_yarn("no YaRN factor in the softmax scale", mscale=same, mscale_all_dim=0.0)
         if plain_model.rope_magnitude(plain) != 1:
             add_yarn("no YaRN factor on cos and sin", mscale=plain.yarn.mscale_all_dim)
     if plain.rms_norm_eps != plain.latent_norm_eps:
@@ -284,7 +284,7 @@ def variations(plain: plain_model.PlainConfig) -> dict[str, plain_model.PlainCon
         add("group score of the other method", group_score_width=3 - plain.group_score_width)
     if plain.topk_method == "noaux_tc":
         add("bias in the weights", bias_in_weights=True)
-        add("no bias", topk_method="noaux_tc")
+        add("no bias", bias_in_choice=False)
     if plain.topk_method == "noaux_tc" and plain.n_group > 1:
         add("excluded groups filled with 0", excluded_score=0.0)
     return wrong
@@ -299,10 +299,7 @@ def measure_variations(plain, weights, ids: torch.Tensor) -> dict[str, float]:
     right = plain_model.forward(plain, weights, ids).logits
     effects = {}
     for name, config in variations(plain).items():
-        used = weights
-        if name == "no bias":
-            used = {n: w * (not n.endswith("correction_bias")) for n, w in weights.items()}
-        effect = (plain_model.forward(config, used, ids).logits - right).abs().max().item()
+        effect = (plain_model.forward(config, weights, ids).logits - right).abs().max().item()
         if name in OPTIONAL_VARIATIONS and effect == 0:
             continue
         if effect < MIN_VARIATION:

@@ -61,6 +61,7 @@ class PlainConfig:
     group_score_width: int  # a group's score is the sum of its so many best
     latent_norm_eps: float = 1e-6
     excluded_score: float = -math.inf
+    bias_in_choice: bool = True
     bias_in_weights: bool = False
 
     @staticmethod
@@ -249,7 +250,7 @@ def route(x, config: PlainConfig, weights: dict[str, torch.Tensor], prefix: str)
     logits = x @ weights[prefix + "weight"].T
     scores = logits.softmax(-1) if config.scoring_func == "softmax" else logits.sigmoid()
     choice = scores
-    if config.topk_method == "noaux_tc":
+    if config.topk_method == "noaux_tc" and config.bias_in_choice:
         choice = scores + weights[prefix + "e_score_correction_bias"]
     experts, margins = choose_experts(choice, config)
 

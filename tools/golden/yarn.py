@@ -35,15 +35,13 @@ PUBLISHED = [
         "Kimi-K2",
         50000.0,
         131072,
-        YARN
-        | {"beta_fast": 1.0, "factor": 32.0, "mscale": 1.0, "mscale_all_dim": 1.0},
+        YARN | {"beta_fast": 1.0, "factor": 32.0, "mscale": 1.0, "mscale_all_dim": 1.0},
     ),
     (
         "Kimi-K2-0905",
         50000.0,
         262144,
-        YARN
-        | {"beta_fast": 1.0, "factor": 64.0, "mscale": 1.0, "mscale_all_dim": 1.0},
+        YARN | {"beta_fast": 1.0, "factor": 64.0, "mscale": 1.0, "mscale_all_dim": 1.0},
     ),
     ("unpublished: no mscale fields", 10000.0, 163840, YARN),
     (
