@@ -45,7 +45,7 @@ RopeAngles MakeAngles(const Batch& batch, const RopeFrequencies& rope, Arena& ar
 
 }  // namespace
 
-void Model::Forward(const Batch& batch, const CacheLayout& cache, float* logits,
+void Model::Forward(const Batch& batch, const CacheLayout& cache, float* final_hidden,
                     kernels::KernelContext& ctx, ForwardObserver* observer) const {
   const size_t rows = batch.token_ids.size();
   const size_t hidden = config_.hidden_size;
@@ -82,15 +82,18 @@ void Model::Forward(const Batch& batch, const CacheLayout& cache, float* logits,
     watch(l + 1, x, rows);
   }
 
-  const size_t num_logits = batch.logits_rows.size();
-  if (num_logits == 0) return;
-  for (size_t i = 0; i < num_logits; ++i) {
-    const auto row = static_cast<size_t>(batch.logits_rows[i]);
-    RmsNorm(x + row * hidden, hidden, 1, hidden, weights_.norm, eps, normed + i * hidden, hidden,
-            ctx);
+  const size_t num_outputs = batch.output_rows.size();
+  for (size_t i = 0; i < num_outputs; ++i) {
+    const auto row = static_cast<size_t>(batch.output_rows[i]);
+    ctx.table.rms_norm(x + row * hidden, weights_.norm, eps, hidden, final_hidden + i * hidden);
   }
-  watch(config_.num_hidden_layers + 1, normed, num_logits);
-  kernels::Operand operand(normed, num_logits, hidden, ctx);
+  watch(config_.num_hidden_layers + 1, final_hidden, num_outputs);
+}
+
+void Model::Logits(const float* final_hidden, size_t rows, float* logits,
+                   kernels::KernelContext& ctx) const {
+  ArenaScope scope(ctx.arena);
+  kernels::Operand operand(final_hidden, rows, config_.hidden_size, ctx);
   MatMul(operand, weights_.lm_head, logits, ctx);
 }
 

@@ -1,8 +1,8 @@
 // model/forward.h: the forward pass. One for prefill, decode, scoring, calibration and training.
 //
 // A batch is rows of several sequences, flattened; each slice is consecutive positions of one
-// sequence. The pass writes the latent rows of all its tokens into the cache and gives logits for
-// the rows that ask for them. A row's results depend on its own sequence only, bit for bit.
+// sequence. The pass writes the latent rows of all its tokens into the cache and gives the
+// final hidden state of the rows that are asked for. A row's results depend on its own sequence only, bit for bit.
 #ifndef BALEEN_MODEL_FORWARD_H_
 #define BALEEN_MODEL_FORWARD_H_
 
@@ -48,7 +48,7 @@ struct SequenceSlice {
 struct Batch {
   std::span<const int32_t> token_ids;  // checked against the vocabulary by the caller
   std::span<const SequenceSlice> slices;
-  std::span<const int32_t> logits_rows;  // ascending
+  std::span<const int32_t> output_rows;  // ascending; the rows whose output is wanted
 };
 
 // Watches a pass from inside: for tests, calibration and the study of routing. Rows are the
@@ -56,8 +56,8 @@ struct Batch {
 class ForwardObserver {
  public:
   virtual ~ForwardObserver() = default;
-  // After the embedding (layer 0), after layer l (l + 1), and after the final norm of the rows that
-  // want logits (num_hidden_layers + 1). hidden [rows, hidden_size].
+  // After the embedding (stage 0), after layer l (l + 1), and after the final norm of the output
+  // rows (num_hidden_layers + 1). hidden [rows, hidden_size].
   virtual void OnHidden(size_t /*stage*/, const float* /*hidden*/, size_t /*rows*/) {}
   // experts, weights [rows, num_experts_per_tok], largest selection score first.
   virtual void OnRouting(size_t /*layer*/, const int32_t* /*experts*/, const float* /*weights*/,
@@ -72,10 +72,15 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }
 
-  // logits [batch.logits_rows.size(), vocab_size], overwritten. Threads: concurrent calls need
-  // different contexts and different cache blocks.
-  void Forward(const Batch& batch, const CacheLayout& cache, float* logits,
+  // final_hidden [batch.output_rows.size(), hidden_size], overwritten: after the final norm, ready
+  // for Logits. Threads: concurrent calls need different contexts and different cache blocks.
+  void Forward(const Batch& batch, const CacheLayout& cache, float* final_hidden,
                kernels::KernelContext& ctx, ForwardObserver* observer = nullptr) const;
+
+  // logits [rows, vocab_size] = lm_head final_hidden. Apart from Forward, so that scoring a long
+  // text never holds the logits of all its rows.
+  void Logits(const float* final_hidden, size_t rows, float* logits,
+              kernels::KernelContext& ctx) const;
 
  private:
   ModelConfig config_;

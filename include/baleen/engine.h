@@ -1,0 +1,133 @@
+// baleen/engine.h: a model, opened and ready to answer.
+//
+//   auto engine = baleen::Engine::Open("models/baleen-stories-mini");
+//   baleen::Request request;
+//   request.prompt_token_ids = engine->Encode("Once upon a time");
+//   auto generation = engine->Submit(request, [](const baleen::Chunk& chunk) {
+//     std::cout << chunk.text << std::flush;
+//   });
+//   generation->Wait();
+//
+// Everything here is thread-safe, and several engines may live side by side.
+#ifndef BALEEN_ENGINE_H_
+#define BALEEN_ENGINE_H_
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "baleen/chat.h"
+#include "baleen/error.h"
+#include "baleen/options.h"
+#include "baleen/request.h"
+
+namespace baleen {
+
+// What is known of an open model.
+struct ModelInfo {
+  std::string path;          // where it was found
+  std::string name;          // last part of the path
+  std::string model_type;    // "deepseek_v3", ...
+  std::string quantization;  // "BF16", "F8_E4M3", ...: of most weights
+  uint64_t parameters = 0;
+  uint64_t active_parameters = 0;  // that work on one token, embeddings included
+  uint64_t weight_bytes = 0;
+  size_t cache_bytes_per_token = 0;
+  size_t vocab_size = 0;
+  size_t num_layers = 0;
+  size_t num_experts_per_tok = 0;
+  size_t max_context_tokens = 0;    // as opened
+  SamplingParams default_sampling;  // the model's own advice (generation_config.json)
+  int32_t bos_token_id = -1;        // -1: none is put before a text
+  std::vector<int32_t> stop_token_ids;
+  std::string chat_template;          // its name; empty: none, or unknown
+  std::string chat_template_problem;  // why it is unknown
+  bool can_reason = false;            // answers may hold reasoning apart from the text
+  std::string isa;                    // the target that computes
+  size_t num_threads = 0;
+  std::vector<std::string> notes;  // what a user should know: ignored config keys, ...
+};
+
+struct EncodeOptions {
+  bool parse_special = true;  // names of control tokens in the text become these tokens
+  bool add_bos = true;        // if the model wants one and the text does not begin with it
+};
+
+struct ChatOptions {
+  bool add_generation_prompt = true;
+  std::optional<bool> thinking;  // unset: the template's default
+  std::string tools_json;        // OpenAI's `tools` list; empty: none
+};
+
+// A conversation, ready to be submitted.
+struct EncodedChat {
+  std::string text;  // as the model's own template prints it
+  std::vector<int32_t> token_ids;
+  bool starts_in_reasoning = false;  // the answer begins inside <think>
+  bool may_reason = false;           // the model may open <think> itself
+};
+
+// A request under way. Thread-safe; may outlive the engine (it is cancelled then).
+class Generation {
+ public:
+  virtual ~Generation() = default;
+  // Ends the answer within one step. No effect on one that has ended.
+  virtual void Cancel() = 0;
+  // Blocks until the answer has ended. Throws Error{kFailed} if the computation broke.
+  virtual const Completion& Wait() = 0;
+};
+
+// Splits an answer into reasoning and content while it streams.
+class ReasoningSplitter {
+ public:
+  struct Delta {
+    std::string reasoning;
+    std::string content;
+  };
+  virtual ~ReasoningSplitter() = default;
+  virtual Delta Push(std::string_view text) = 0;
+  virtual Delta Flush() = 0;
+};
+
+class Engine {
+ public:
+  // Called on the engine's thread as the answer grows; must return soon and must not throw.
+  using ChunkCallback = std::function<void(const Chunk&)>;
+
+  // Opens MODEL: a directory with config.json and safetensors, or a hub id that is in the local
+  // Hugging Face cache. Maps the weights; pages load on first use.
+  // Errors: kNotFound, kCorruption, kUnimplemented (never replaced by a default),
+  //   kResourceExhausted (weights that every token needs and the cache don't fit),
+  //   kInvalidArgument.
+  static std::unique_ptr<Engine> Open(const std::string& model, const EngineOptions& options = {});
+
+  virtual ~Engine() = default;
+  virtual const ModelInfo& info() const = 0;
+
+  // Text to ids and back. Error{kNotFound} if the model has no tokenizer.
+  virtual std::vector<int32_t> Encode(std::string_view text,
+                                      const EncodeOptions& options = {}) const = 0;
+  virtual std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const = 0;
+  // The bytes of one token, which may be part of a character.
+  virtual std::string TokenBytes(int32_t id) const = 0;
+
+  // Error{kUnimplemented} if the model has no chat template or an unknown one.
+  virtual EncodedChat RenderChat(std::span<const ChatMessage> messages,
+                                 const ChatOptions& options = {}) const = 0;
+  virtual std::unique_ptr<ReasoningSplitter> MakeReasoningSplitter(
+      const EncodedChat& prompt) const = 0;
+
+  // Queues a request. Error{kInvalidArgument}: a parameter out of range, an id outside the
+  // vocabulary, a prompt longer than the context.
+  virtual std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk = {}) = 0;
+
+  // Scores a text and waits for the result. Errors as Submit.
+  virtual Score ScoreTokens(ScoreRequest request) = 0;
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_ENGINE_H_

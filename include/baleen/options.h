@@ -1,0 +1,34 @@
+// baleen/options.h: how an engine is opened.
+//
+// Plain data; the standard library only.
+#ifndef BALEEN_OPTIONS_H_
+#define BALEEN_OPTIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace baleen {
+
+// The arithmetic of products. kAuto uses weights as stored, with F32 activations where the CPU has
+// no BF16 products; kF32 multiplies everything in F32; kBf16 is kAuto with BF16 preferred.
+enum class Precision { kAuto, kF32, kBf16 };
+
+// The latent cache. kAuto: F32 with Precision::kF32, else BF16.
+enum class CacheDType { kAuto, kF32, kBf16 };
+
+struct EngineOptions {
+  size_t num_threads = 0;  // 0: one for each CPU that this process may use
+  std::string isa;         // "": the best that the CPU has; else the name of a target, or refused
+  Precision precision = Precision::kAuto;
+  CacheDType cache_dtype = CacheDType::kAuto;
+  uint64_t memory_limit_bytes = 0;    // for weights and cache together; 0: what is free
+  size_t max_context_tokens = 0;      // of one sequence; 0: what the model was made for
+  size_t max_sequences = 16;          // that are computed together
+  size_t prefill_chunk_tokens = 512;  // of prompts in one step
+  bool tokenizer_only = false;        // opens no weights: Encode, Decode and RenderChat work
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_OPTIONS_H_

@@ -1,0 +1,92 @@
+// baleen/request.h: what can be asked of an engine, and what comes back.
+//
+// Plain data; the standard library only. Token counts and ids, times in seconds.
+#ifndef BALEEN_REQUEST_H_
+#define BALEEN_REQUEST_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace baleen {
+
+// How the next token is chosen. In this order: penalties, temperature, top_k, top_p, min_p, draw.
+struct SamplingParams {
+  float temperature = 0;         // 0: the most likely token, always; at most 100
+  int32_t top_k = 0;             // 0: all
+  float top_p = 1;               // in (0, 1]
+  float min_p = 0;               // in [0, 1): of the most likely token's probability
+  float repetition_penalty = 1;  // above 0; divides logits of tokens in prompt and answer
+  float presence_penalty = 0;    // in [-2, 2]; of tokens in the answer
+  float frequency_penalty = 0;   // in [-2, 2]; times their count
+  std::optional<uint64_t> seed;  // unset: a new one for each request
+};
+
+struct Request {
+  std::vector<int32_t> prompt_token_ids;  // at least one
+  SamplingParams sampling;
+  size_t max_tokens = 0;                // of the answer; 0: until the context is full
+  std::vector<std::string> stop;        // texts that end the answer and are not part of it
+  std::vector<int32_t> stop_token_ids;  // besides the model's own
+  bool ignore_eos = false;              // the model's own stop tokens do not stop
+  int32_t num_logprobs = -1;            // alternatives reported for each token; -1: no logprobs
+  bool skip_special_tokens = true;      // in the text
+};
+
+struct TokenLogprob {
+  int32_t token_id = 0;
+  float logprob = 0;
+};
+
+struct GeneratedToken {
+  int32_t token_id = 0;
+  float logprob = 0;              // of the model, before sampling parameters; with num_logprobs
+  std::vector<TokenLogprob> top;  // most likely first
+};
+
+// A piece of an answer as it grows. The texts of all chunks together are Completion::text; a chunk
+// may carry tokens whose text is still held back, or text alone.
+struct Chunk {
+  std::string text;  // valid UTF-8
+  std::vector<GeneratedToken> tokens;
+};
+
+enum class FinishReason {
+  kStop,       // a stop token or a stop text
+  kLength,     // max_tokens, or the context is full
+  kCancelled,  // by Generation::Cancel
+};
+
+struct Completion {
+  std::string text;
+  std::vector<GeneratedToken> tokens;  // without the stop token
+  FinishReason finish_reason = FinishReason::kStop;
+  size_t prompt_tokens = 0;
+  double prefill_seconds = 0;  // from the start of work to the first token
+  double decode_seconds = 0;   // from then to the last token
+};
+
+// One forward pass over a whole text, for evaluation.
+struct ScoreRequest {
+  std::vector<int32_t> token_ids;  // at least one
+  bool logits = false;             // return them: [tokens, vocab_size], large
+  bool routing = false;            // return the experts of each token
+};
+
+struct RoutingTrace {
+  size_t layer = 0;
+  std::vector<int32_t> experts;  // [tokens, num_experts_per_tok]
+  std::vector<float> weights;    // the same shape
+};
+
+struct Score {
+  std::vector<float> logprobs;  // [tokens - 1]: of token i + 1 after tokens 0..i
+  std::vector<float> logits;    // [tokens, vocab_size] if asked for
+  std::vector<RoutingTrace> routing;
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_REQUEST_H_
