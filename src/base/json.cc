@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "base/error.h"
@@ -30,12 +31,16 @@ simdjson::dom::object JsonDocument::object() const {
 }
 
 std::string ReadFile(const std::string& path, size_t max_bytes) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) {
+    Throw(ErrorCode::kNotFound, "{}: not a regular file", path);  // opening a pipe would wait
+  }
   std::ifstream stream(path, std::ios::binary | std::ios::ate);
   if (!stream) {
     Throw(ErrorCode::kNotFound, "{}: cannot be opened: {}", path, std::strerror(errno));
   }
   const std::streamoff size = stream.tellg();
-  if (size < 0) Throw(ErrorCode::kNotFound, "{}: cannot be read (is it a directory?)", path);
+  if (size < 0) Throw(ErrorCode::kNotFound, "{}: cannot be read", path);
   if (static_cast<size_t>(size) > max_bytes) {
     Throw(ErrorCode::kCorruption, "{}: {} bytes, more than the {} that such a file may have", path,
           size, max_bytes);
