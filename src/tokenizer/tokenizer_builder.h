@@ -1,0 +1,58 @@
+// tokenizer/tokenizer_builder.h: what the loaders share: checks one by one what a file says, then
+// makes the tokenizer. Private to this folder.
+//
+// Every method throws Error{kCorruption} that names the source if the new fact contradicts the ones
+// before it. Text tokens come first, then added tokens and merges.
+#ifndef BALEEN_TOKENIZER_TOKENIZER_BUILDER_H_
+#define BALEEN_TOKENIZER_TOKENIZER_BUILDER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "tokenizer/tokenizer.h"
+
+namespace baleen {
+
+class TokenizerBuilder {
+ public:
+  // The expected sizes only set memory aside.
+  TokenizerBuilder(std::string source, size_t expected_tokens, size_t expected_bytes,
+                   size_t expected_merges);
+
+  // A text token in byte-level spelling. One that isn't spelled so can't be merged from bytes and
+  // is found only if it is an added token as well.
+  void AddTextToken(int64_t id, std::string_view spelling);
+  // A text token by its bytes.
+  void AddTextTokenBytes(int64_t id, std::string_view bytes);
+
+  // A token found by name. Where the vocabulary has its id or its name, both must agree.
+  void AddAddedToken(int64_t id, std::string_view name, bool is_special, bool is_normalized);
+
+  // The next merge: of two text tokens, in byte-level spelling, into a third.
+  void AddMerge(std::string_view left, std::string_view right);
+  // All merges of tiktoken's rule: two tokens merge if their bytes together are a token, and rank
+  // as that token's id.
+  void AddMergesByRank();
+
+  std::unique_ptr<Tokenizer> Build(PreTokenizer pre_tokenizer, bool whole_pieces_first) &&;
+
+ private:
+  void CheckId(int64_t id) const;
+  int32_t FindMergePart(std::string_view bytes, std::string_view left,
+                        std::string_view right) const;
+
+  std::string source_;
+  Vocabulary vocabulary_;
+  std::unordered_map<std::string, int64_t> hidden_ids_;  // text tokens in no byte-level spelling
+  AddedTokens added_tokens_;
+  MergeTable merges_;
+  int32_t num_merges_ = 0;
+  std::string scratch_;
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_TOKENIZER_TOKENIZER_BUILDER_H_
