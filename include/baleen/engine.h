@@ -21,6 +21,7 @@
 
 #include "baleen/chat.h"
 #include "baleen/error.h"
+#include "baleen/measure.h"
 #include "baleen/options.h"
 #include "baleen/request.h"
 
@@ -126,6 +127,11 @@ class Engine {
 
   // Scores a text and waits for the result. Errors as Submit.
   virtual Score ScoreTokens(ScoreRequest request) = 0;
+
+  // Measures the machine with the engine's threads and target (about a second; nothing else should
+  // run), and prices all later work by it.
+  virtual Roof MeasureRoof() = 0;
+  virtual Work TotalWork() const = 0;
 };
 
 }  // namespace baleen

@@ -1,0 +1,31 @@
+// baleen/measure.h: what a machine can do, and what a computation asked of it.
+//
+// Plain data; the standard library only.
+#ifndef BALEEN_MEASURE_H_
+#define BALEEN_MEASURE_H_
+
+#include <cstdint>
+
+namespace baleen {
+
+// Measured, not looked up: plain reading of memory, and loops of nothing but products, with all
+// threads of an engine.
+struct Roof {
+  double read_gb_per_s = 0;
+  double gflops_f32 = 0;
+  double gflops_bf16 = 0;  // 0: the target has no BF16 products
+  double gops_i8 = 0;      // 0: none
+};
+
+// What an engine has computed since it was opened. roof_seconds is the sum over operations of
+// max(bytes / read bandwidth, operations / peak of that operation's arithmetic), by the last
+// Engine::MeasureRoof; 0 before the first.
+struct Work {
+  uint64_t weight_bytes = 0;  // of weights and cache rows read, each once an operation
+  uint64_t operations = 0;    // a multiplication and an addition are two
+  double roof_seconds = 0;
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_MEASURE_H_
