@@ -176,17 +176,6 @@ constexpr size_t kTaskQueryRows = 8;
 
 }  // namespace
 
-size_t MlaScratchBytes(size_t num_rows, size_t kv_lora_rank, size_t qk_nope_head_dim,
-                       size_t qk_rope_head_dim, size_t v_head_dim) {
-  const auto padded = [](size_t n) { return (n + 63) / 64 * 64; };
-  const size_t latent = padded(kv_lora_rank + qk_rope_head_dim);
-  const size_t key = padded(qk_nope_head_dim + qk_rope_head_dim);
-  const size_t value = std::max(padded(v_head_dim), padded(kv_lora_rank));
-  const size_t block = kKeyBlock * (2 * latent + key + value);       // operands of a block
-  const size_t rows = num_rows * (latent + value + kKeyBlock + 64);  // queries, sums, scores, state
-  return (block + rows) * sizeof(float) + MatMulScratchBytes(kv_lora_rank);
-}
-
 void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
   const size_t head_groups = (args.num_heads + kTaskHeads - 1) / kTaskHeads;

@@ -1,0 +1,161 @@
+// kernels/avx2/primitives.h: what AVX2 with FMA and F16C supplies to the algorithms of generic/.
+// generic/formats.h lists what each primitive means.
+#ifndef BALEEN_KERNELS_AVX2_PRIMITIVES_H_
+#define BALEEN_KERNELS_AVX2_PRIMITIVES_H_
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/generic/inline.h"
+
+namespace baleen::kernels::avx2 {
+
+// An unnamed namespace on purpose: see avx512/primitives.h.
+namespace {
+
+struct Primitives {
+  using F32 = __m256;
+  static constexpr size_t kLanes = 8;
+  static constexpr bool kHasBf16Dot = false;
+
+  // Inner-product tile, 3 x 4: 12 sums + 3 activations + 1 weight = 16 of 16 registers; 7 loads for
+  // 12 multiply-adds.
+  static constexpr size_t kInnerM = 3, kInnerN = 4;
+  // One activation row: 8 sums + 1 activation + 1 weight; 8 chains feed two multiply-adds a cycle.
+  static constexpr size_t kStreamN = 8;
+  // Outer-product tile, 4 x 2 vectors: 8 sums + 2 weights + 1 broadcast = 11 of 16 registers.
+  static constexpr size_t kOuterM = 4, kOuterN = 2;
+
+  BALEEN_INLINE static F32 Zero() { return _mm256_setzero_ps(); }
+  BALEEN_INLINE static F32 Set(float value) { return _mm256_set1_ps(value); }
+
+  BALEEN_INLINE static F32 LoadF32(const void* p) {
+    return _mm256_loadu_ps(static_cast<const float*>(p));
+  }
+  BALEEN_INLINE static F32 LoadF32(const void* p, size_t n) {
+    return _mm256_maskload_ps(static_cast<const float*>(p), Mask(n));
+  }
+  BALEEN_INLINE static void Store(float* p, F32 v) { _mm256_storeu_ps(p, v); }
+  BALEEN_INLINE static void Store(float* p, F32 v, size_t n) { _mm256_maskstore_ps(p, Mask(n), v); }
+
+  BALEEN_INLINE static F32 LoadBf16(const void* p) {
+    return WidenBf16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  BALEEN_INLINE static F32 LoadBf16(const void* p, size_t n) {
+    return WidenBf16(LoadBytes(p, 2 * n));
+  }
+  BALEEN_INLINE static F32 LoadF16(const void* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  BALEEN_INLINE static F32 LoadF16(const void* p, size_t n) {
+    return _mm256_cvtph_ps(LoadBytes(p, 2 * n));
+  }
+  BALEEN_INLINE static F32 LoadF8(const void* p) {
+    return WidenF8(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+  }
+  BALEEN_INLINE static F32 LoadF8(const void* p, size_t n) { return WidenF8(LoadBytes(p, n)); }
+
+  BALEEN_INLINE static void StoreBf16(void* p, F32 v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), RoundToBf16(v));
+  }
+  BALEEN_INLINE static void StoreBf16(void* p, F32 v, size_t n) {
+    const __m128i rounded = RoundToBf16(v);
+    __builtin_memcpy(p, &rounded, 2 * n);
+  }
+
+  BALEEN_INLINE static F32 Add(F32 a, F32 b) { return _mm256_add_ps(a, b); }
+  BALEEN_INLINE static F32 Sub(F32 a, F32 b) { return _mm256_sub_ps(a, b); }
+  BALEEN_INLINE static F32 Mul(F32 a, F32 b) { return _mm256_mul_ps(a, b); }
+  BALEEN_INLINE static F32 Div(F32 a, F32 b) { return _mm256_div_ps(a, b); }
+  BALEEN_INLINE static F32 Sqrt(F32 a) { return _mm256_sqrt_ps(a); }
+  BALEEN_INLINE static F32 Max(F32 a, F32 b) { return _mm256_max_ps(a, b); }
+  BALEEN_INLINE static F32 Fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
+  BALEEN_INLINE static F32 SelectLess(F32 a, F32 b, F32 yes, F32 no) {
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  }
+
+  BALEEN_INLINE static F32 Round(F32 a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+  // In two steps, because 2^128 is not a float.
+  BALEEN_INLINE static F32 MulPow2(F32 a, F32 n) {
+    const __m256i whole = _mm256_cvtps_epi32(n);
+    const __m256i half = _mm256_srai_epi32(whole, 1);
+    return _mm256_mul_ps(_mm256_mul_ps(a, Pow2(half)), Pow2(_mm256_sub_epi32(whole, half)));
+  }
+
+  BALEEN_INLINE static float ReduceAdd(F32 v) {
+    const __m128 quad = Fold(v);
+    const __m128 pair = _mm_add_ps(quad, _mm_movehl_ps(quad, quad));
+    return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+  }
+  BALEEN_INLINE static float ReduceMax(F32 v) {
+    const __m128 quad = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 pair = _mm_max_ps(quad, _mm_movehl_ps(quad, quad));
+    return _mm_cvtss_f32(_mm_max_ss(pair, _mm_movehdup_ps(pair)));
+  }
+
+  // out[i] = ReduceAdd(v[i]), the same additions done side by side.
+  BALEEN_INLINE static void ReduceAdd4(const F32 (&v)[4], float (&out)[4]) {
+    const __m128 a = Fold(v[0]), b = Fold(v[1]), c = Fold(v[2]), d = Fold(v[3]);
+    const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    _mm_storeu_ps(out, _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab)));
+  }
+
+  BALEEN_INLINE static F32 LoadTwice(const float* p) {
+    const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), twice);
+  }
+  BALEEN_INLINE static F32 SwapPairs(F32 v) { return _mm256_permute_ps(v, 0xb1); }
+  BALEEN_INLINE static F32 FmaSubAdd(F32 a, F32 b, F32 c) { return _mm256_fmaddsub_ps(a, b, c); }
+
+ private:
+  BALEEN_INLINE static __m256i Mask(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  // Up to 16 bytes and zeros; there is no masked load of bytes.
+  BALEEN_INLINE static __m128i LoadBytes(const void* p, size_t bytes) {
+    __m128i v = _mm_setzero_si128();
+    __builtin_memcpy(&v, p, bytes);
+    return v;
+  }
+  BALEEN_INLINE static F32 WidenBf16(__m128i v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+  }
+  // As half-precision bits an e4m3 value reads as value / 256; 0x7f is NaN.
+  BALEEN_INLINE static F32 WidenF8(__m128i bytes) {
+    const __m128i wide = _mm_cvtepu8_epi16(bytes);
+    const __m128i magnitude = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x7f)), 7);
+    const __m128i sign = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x80)), 8);
+    const __m128i nan = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x3f80));
+    const __m128i half = _mm_or_si128(_mm_or_si128(magnitude, sign), nan);
+    return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0f));
+  }
+  BALEEN_INLINE static __m128i RoundToBf16(F32 v) {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i high = _mm256_srli_epi32(bits, 16);
+    const __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
+    const __m256i bias = _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff));
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, bias), 16);
+    const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256i result = _mm256_blendv_epi8(rounded, quiet, nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(result), _mm256_extracti128_si256(result, 1));
+  }
+  BALEEN_INLINE static __m256 Pow2(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
+  BALEEN_INLINE static __m128 Fold(__m256 v) {
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  }
+};
+
+}  // namespace
+
+}  // namespace baleen::kernels::avx2
+
+#endif  // BALEEN_KERNELS_AVX2_PRIMITIVES_H_

@@ -1,0 +1,113 @@
+// kernels/generic/elementwise.h: what works on one row of floats (contracts: kernels/table.h).
+#ifndef BALEEN_KERNELS_GENERIC_ELEMENTWISE_H_
+#define BALEEN_KERNELS_GENERIC_ELEMENTWISE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/generic/exp.h"
+#include "kernels/generic/formats.h"
+#include "kernels/generic/inline.h"
+#include "kernels/table.h"
+
+namespace baleen::kernels::generic {
+
+// The sum of squares runs in four vectors, folded pairwise, so that it does not wait for itself.
+template <typename P>
+void RmsNorm(const float* x, const float* weight, float eps, size_t n, float* y) {
+  using F32 = typename P::F32;
+  constexpr size_t kLanes = P::kLanes;
+  F32 sums[4] = {P::Zero(), P::Zero(), P::Zero(), P::Zero()};
+  size_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (size_t j = 0; j < 4; ++j) {
+      const F32 v = P::LoadF32(x + i + j * kLanes);
+      sums[j] = P::Fma(v, v, sums[j]);
+    }
+  }
+  for (; i < n; i += kLanes) {
+    const F32 v = n - i < kLanes ? P::LoadF32(x + i, n - i) : P::LoadF32(x + i);
+    sums[0] = P::Fma(v, v, sums[0]);
+  }
+  const float sum = P::ReduceAdd(P::Add(P::Add(sums[0], sums[1]), P::Add(sums[2], sums[3])));
+  const F32 scale = P::Div(P::Set(1), P::Sqrt(P::Set(sum / static_cast<float>(n) + eps)));
+  i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    P::Store(y + i, P::Mul(P::Mul(P::LoadF32(x + i), scale), P::LoadF32(weight + i)));
+  }
+  if (i < n) {
+    const F32 scaled = P::Mul(P::LoadF32(x + i, n - i), scale);
+    P::Store(y + i, P::Mul(scaled, P::LoadF32(weight + i, n - i)), n - i);
+  }
+}
+
+template <typename P>
+BALEEN_INLINE typename P::F32 Silu(typename P::F32 x) {
+  return P::Div(x, P::Add(P::Set(1), Exp<P>(P::Sub(P::Zero(), x))));
+}
+
+template <typename P>
+void SwiGlu(const float* gate, const float* up, size_t n, float* out) {
+  constexpr size_t kLanes = P::kLanes;
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    P::Store(out + i, P::Mul(Silu<P>(P::LoadF32(gate + i)), P::LoadF32(up + i)));
+  }
+  if (i < n) {
+    const auto silu = Silu<P>(P::LoadF32(gate + i, n - i));
+    P::Store(out + i, P::Mul(silu, P::LoadF32(up + i, n - i)), n - i);
+  }
+}
+
+template <typename P>
+void AddScaled(float a, const float* x, size_t n, float* y) {
+  constexpr size_t kLanes = P::kLanes;
+  const auto as = P::Set(a);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    P::Store(y + i, P::Fma(as, P::LoadF32(x + i), P::LoadF32(y + i)));
+  }
+  if (i < n) {
+    P::Store(y + i, P::Fma(as, P::LoadF32(x + i, n - i), P::LoadF32(y + i, n - i)), n - i);
+  }
+}
+
+template <typename P>
+void DecodeRow(const Matrix& w, size_t r, float* out) {
+  WithFormat<P>(w.dtype, [&](auto format) {
+    using Format = decltype(format);
+    DecodeTo<P, Format>(StoredRows<P, Format>(w)[r], w.cols, out);
+  });
+}
+
+template <typename P>
+void Pack(const float* x, size_t n, ActivationType type, std::byte* out) {
+  if (type == ActivationType::kF32) {
+    __builtin_memcpy(out, x, n * sizeof(float));
+    return;
+  }
+  constexpr size_t kLanes = P::kLanes;
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) P::StoreBf16(out + 2 * i, P::LoadF32(x + i));
+  if (i < n) P::StoreBf16(out + 2 * i, P::LoadF32(x + i, n - i), n - i);
+}
+
+template <typename P>
+void RotatePairs(float* x, const float* cos, const float* sin, size_t num_pairs) {
+  constexpr size_t kPairs = P::kLanes / 2;
+  size_t i = 0;
+  for (; i + kPairs <= num_pairs; i += kPairs) {
+    const auto v = P::LoadF32(x + 2 * i);
+    const auto crossed = P::Mul(P::SwapPairs(v), P::LoadTwice(sin + i));
+    P::Store(x + 2 * i, P::FmaSubAdd(v, P::LoadTwice(cos + i), crossed));
+  }
+  for (; i < num_pairs; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = __builtin_fmaf(a, cos[i], -(b * sin[i]));
+    x[2 * i + 1] = __builtin_fmaf(b, cos[i], a * sin[i]);
+  }
+}
+
+}  // namespace baleen::kernels::generic
+
+#endif  // BALEEN_KERNELS_GENERIC_ELEMENTWISE_H_

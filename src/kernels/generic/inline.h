@@ -1,0 +1,9 @@
+// kernels/generic/inline.h: the one attribute that kernels cannot do without. Primitives must be
+// inlined even without optimisation, or vectors would be passed through memory and, worse, a copy
+// compiled for a wide instruction set could be shared with other files.
+#ifndef BALEEN_KERNELS_GENERIC_INLINE_H_
+#define BALEEN_KERNELS_GENERIC_INLINE_H_
+
+#define BALEEN_INLINE [[gnu::always_inline]] inline
+
+#endif  // BALEEN_KERNELS_GENERIC_INLINE_H_

@@ -1,0 +1,186 @@
+// kernels/generic/matmul.h: y = x w^T with weights as stored (contract: kernels/table.h, order of
+// summation: inner_product.h). The ladder of steps and their measured gains:
+// docs/kernels/matmul.md.
+//
+// Few rows: the weights pass by once and are decoded in registers. Many rows: activations are cut
+// into blocks that stay in the L2 cache, and a tile of weight rows is widened to F32 once for a
+// block (a BF16 product needs no widening and reads the stored rows).
+#ifndef BALEEN_KERNELS_GENERIC_MATMUL_H_
+#define BALEEN_KERNELS_GENERIC_MATMUL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/generic/formats.h"
+#include "kernels/generic/inner_product.h"
+#include "kernels/table.h"
+
+namespace baleen::kernels::generic {
+
+// From this many rows on, widening a tile of weights once is cheaper than at each use.
+inline constexpr size_t kUnpackRows = 8;
+// Half of an L2 cache of 1 MB (Zen 4; 2 MB on Sapphire Rapids): the other half is for weights.
+inline constexpr size_t kActivationBlockBytes = size_t{512} << 10;
+
+// The rows of x that take part.
+template <typename P>
+struct ActivationRows {
+  const std::byte* data;
+  size_t row_bytes;
+  const int32_t* x_rows;
+
+  BALEEN_INLINE Row operator[](size_t m) const {
+    return {data + (x_rows ? static_cast<size_t>(x_rows[m]) : m) * row_bytes, nullptr};
+  }
+  BALEEN_INLINE ActivationRows From(size_t m) const {
+    return x_rows ? ActivationRows{data, row_bytes, x_rows + m}
+                  : ActivationRows{data + m * row_bytes, row_bytes, nullptr};
+  }
+};
+
+// A tile of N weight rows, as stored.
+template <typename Product, typename Format>
+struct StoredTiles {
+  using TileProduct = Product;
+  StoredRows<typename Product::P, Format> rows;
+
+  template <size_t N>
+  BALEEN_INLINE void Prepare(size_t n, Row (&tile)[N]) const {
+    for (size_t i = 0; i < N; ++i) tile[i] = rows[n + i];
+  }
+};
+
+// The same, widened to F32 in scratch. Rows lie 64 bytes more than a multiple of 256 bytes apart:
+// at a distance of 4096 all rows of a tile would fall into one set of the L1 cache.
+template <typename P, typename Format>
+struct UnpackedTiles {
+  using TileProduct = WideProduct<P, F32Format<P>, F32Format<P>>;
+  StoredRows<P, Format> rows;
+  size_t cols;
+  std::byte* scratch;
+
+  template <size_t N>
+  BALEEN_INLINE void Prepare(size_t n, Row (&tile)[N]) const {
+    static_assert(N < kMaxTileRows);
+    const size_t stride = (cols + 63) / 64 * 64 + 16;
+    for (size_t i = 0; i < N; ++i) {
+      float* out = reinterpret_cast<float*>(scratch) + i * stride;
+      DecodeTo<P, Format>(rows[n + i], cols, out);
+      tile[i] = {reinterpret_cast<const std::byte*>(out), nullptr};
+    }
+  }
+};
+
+// All rows of x against weight rows [n, num_weight_rows) while a tile of N fits; returns the next
+// n.
+template <size_t N, Prefetch kPrefetch, typename P, typename Tiles>
+size_t Columns(const ActivationRows<P>& x, size_t num_rows, const Tiles& tiles, size_t n,
+               size_t num_weight_rows, size_t K, const Output& y) {
+  for (; n + N <= num_weight_rows; n += N) {
+    Row w[N];
+    tiles.Prepare(n, w);
+    InnerColumn<typename Tiles::TileProduct, N, kPrefetch>(
+        x, num_rows, w, K, {y.data + n * y.n_stride, y.m_stride, y.n_stride});
+  }
+  return n;
+}
+
+template <Prefetch kPrefetch, typename P, typename Tiles>
+void InnerProducts(const ActivationRows<P>& x, size_t num_rows, const Tiles& tiles,
+                   size_t num_weight_rows, size_t K, const Output& y) {
+  size_t n = Columns<P::kInnerN, kPrefetch>(x, num_rows, tiles, 0, num_weight_rows, K, y);
+  n = Columns<2, kPrefetch>(x, num_rows, tiles, n, num_weight_rows, K, y);
+  Columns<1, kPrefetch>(x, num_rows, tiles, n, num_weight_rows, K, y);
+}
+
+// One row of activations.
+template <typename P, typename Product, typename Format>
+void MatVec(const ActivationRows<P>& x, const Matrix& w, const Output& y) {
+  const StoredTiles<Product, Format> tiles{StoredRows<P, Format>(w)};
+  const Row row[1] = {x[0]};
+  size_t n = 0;
+  for (; n + P::kStreamN <= w.rows; n += P::kStreamN) {
+    Row tile[P::kStreamN];
+    tiles.Prepare(n, tile);
+    InnerTile<Product, 1, P::kStreamN, Prefetch::kNextTile>(
+        row, tile, w.cols, {y.data + n * y.n_stride, y.m_stride, y.n_stride});
+  }
+  for (; n < w.rows; ++n) {
+    Row tile[1];
+    tiles.Prepare(n, tile);
+    InnerTile<Product, 1, 1, Prefetch::kNo>(row, tile, w.cols,
+                                            {y.data + n * y.n_stride, y.m_stride, y.n_stride});
+  }
+}
+
+template <typename P, typename Product, typename Format, bool kUnpack>
+void MatMulAs(const ActivationRows<P>& x, size_t num_rows, size_t x_bytes, const Matrix& w,
+              std::byte* scratch, const Output& y) {
+  if (num_rows == 1) return MatVec<P, Product, Format>(x, w, y);
+  const StoredTiles<Product, Format> stored{StoredRows<P, Format>(w)};
+  if (num_rows < kUnpackRows) {
+    return InnerProducts<Prefetch::kNextTile>(x, num_rows, stored, w.rows, w.cols, y);
+  }
+  const size_t fitting = kActivationBlockBytes / (w.cols * x_bytes + 1) / P::kInnerM * P::kInnerM;
+  const size_t block = fitting > P::kInnerM ? fitting : P::kInnerM;
+  for (size_t m = 0; m < num_rows; m += block) {
+    const size_t rows = num_rows - m < block ? num_rows - m : block;
+    const Output out = {y.data + m * y.m_stride, y.m_stride, y.n_stride};
+    if constexpr (kUnpack) {
+      const UnpackedTiles<P, Format> unpacked{StoredRows<P, Format>(w), w.cols, scratch};
+      InnerProducts<Prefetch::kNo>(x.From(m), rows, unpacked, w.rows, w.cols, out);
+    } else {
+      InnerProducts<Prefetch::kNo>(x.From(m), rows, stored, w.rows, w.cols, out);
+    }
+  }
+}
+
+// BF16 activations without an instruction for them, or against other weights: no model asks for
+// it, so one output at a time will do.
+template <typename P, typename Format>
+void MatMulPlain(const ActivationRows<P>& x, size_t num_rows, const Matrix& w, const Output& y) {
+  using Product = WideProduct<P, Bf16Format<P>, Format>;
+  const StoredTiles<Product, Format> tiles{StoredRows<P, Format>(w)};
+  for (size_t n = 0; n < w.rows; ++n) {
+    Row tile[1];
+    tiles.Prepare(n, tile);
+    for (size_t m = 0; m < num_rows; ++m) {
+      const Row row[1] = {x[m]};
+      InnerTile<Product, 1, 1, Prefetch::kNo>(
+          row, tile, w.cols, {y.data + m * y.m_stride + n * y.n_stride, y.m_stride, y.n_stride});
+    }
+  }
+}
+
+// y[m, n] = x[m] . w[n], written wherever `y` says.
+template <typename P>
+void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, const Matrix& w,
+              std::byte* scratch, const Output& y) {
+  if (type == ActivationType::kF32) {
+    WithFormat<P>(w.dtype, [&](auto format) {
+      using Format = decltype(format);
+      constexpr bool kUnpack = !std::is_same_v<Format, F32Format<P>>;
+      MatMulAs<P, WideProduct<P, F32Format<P>, Format>, Format, kUnpack>(x, num_rows, 4, w, scratch,
+                                                                         y);
+    });
+    return;
+  }
+  if constexpr (P::kHasBf16Dot) {
+    if (w.dtype == DType::kBF16) {
+      return MatMulAs<P, PairProduct<P>, Bf16Format<P>, false>(x, num_rows, 2, w, scratch, y);
+    }
+  }
+  WithFormat<P>(w.dtype, [&](auto format) { MatMulPlain<P, decltype(format)>(x, num_rows, w, y); });
+}
+
+template <typename P>
+void MatMul(const MatMulArgs& args) {
+  if (args.num_rows == 0) return;
+  const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
+  Products<P>(args.x.type, x, args.num_rows, args.w, args.scratch, {args.y, args.y_stride, 1});
+}
+
+}  // namespace baleen::kernels::generic
+
+#endif  // BALEEN_KERNELS_GENERIC_MATMUL_H_
