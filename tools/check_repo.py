@@ -6,7 +6,7 @@
 
 Found are: absolute paths of somebody's machine, hosts of package registries, promises left in the
 code, source files of more than 800 lines whose first lines don't say why, large files, links in
-Markdown that lead nowhere, and paths named in Markdown that do not exist.
+Markdown that lead nowhere, and paths and source files named in Markdown that do not exist.
 """
 import pathlib
 import re
@@ -26,6 +26,9 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FOLDERS = ("src", "include", "tools", "tests", "docs", "bench", "examples", "models", "cmake")
 NAMED_PATH = re.compile(r"(?<![\w./\-*<])((?:%s)/[\w./\-]*[\w/])(?![\w*<{…])" % "|".join(FOLDERS))
 
+# `runtime/engine.cc` or `engine.cc`: the end of some tracked path.
+SPAN = re.compile(r"`([\w./\-]+\.(?:cc|h|py|sh|cmake))`")
+
 
 def check_source(name, text):
     if pathlib.PurePath(name).suffix not in SOURCE:
@@ -38,7 +41,7 @@ def check_source(name, text):
             yield f"{name}:{number}: a promise; keep it or drop it"
 
 
-def check_markdown(root, name, text):
+def check_markdown(root, name, text, names):
     folder = (root / name).parent
     for number, line in enumerate(text.splitlines(), 1):
         for target in LINK.findall(line):
@@ -48,6 +51,10 @@ def check_markdown(root, name, text):
         for path in NAMED_PATH.findall(LINK.sub("]", line)):
             if not (root / path).exists() and not (folder / path).exists():
                 yield f"{name}:{number}: {path} does not exist"
+        for path in SPAN.findall(line):
+            if not NAMED_PATH.search(path) and not any(
+                    ("/" + other).endswith("/" + path) for other in names):
+                yield f"{name}:{number}: no file is called {path}"
 
 
 def check(root, names):
@@ -70,7 +77,7 @@ def check(root, names):
                 found.append(f"{name}:{number}: the host of a package registry")
         found += check_source(name, text)
         if name.endswith(".md"):
-            found += check_markdown(root, name, text)
+            found += check_markdown(root, name, text, names)
     return found
 
 
@@ -84,6 +91,7 @@ CLEAN_TREE = {
 PLANTED = (
     ("docs/b.md", "[gone](gone.md)\n", "leads nowhere"),
     ("docs/b.md", "Run `tools/gone.py --all`.\n", "does not exist"),
+    ("docs/b.md", "Read `gone.cc` and `a.cc`.\n", "no file is called gone.cc"),
     ("docs/b.md", "cat /wo" "rk/main/a\n", "absolute path"),
     ("src/b.cc", 'Open("/ro' 'ot/model");\n', "absolute path"),
     ("src/b.cc", "// https://py" "pi.org/simple\n", "registry"),

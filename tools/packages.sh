@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Which Debian packages Baleen needs, and how they get onto a machine. Sourced by quickstart and
 # test; prints to standard error.
 
@@ -50,18 +51,18 @@ EOF
   done
   [ ${#missing[@]} -eq 0 ] && return
 
-  local install="apt-get install --yes --no-install-recommends ${missing[*]}"
+  local -a install=(apt-get install --yes --no-install-recommends "${missing[@]}")
   local -a as_root=()
   echo "Missing Debian packages: ${missing[*]}" >&2
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null || { [ "$answer" = no ] && [ ! -t 0 ]; }; then
-      printf 'Run this as root, then start again:\n  %s\n' "$install" >&2
+      printf 'Run this as root, then start again:\n  %s\n' "${install[*]}" >&2
       exit 2
     fi
     as_root=(sudo)
   fi
   if [ "$answer" = no ] && [ -t 0 ]; then
-    read -r -p "Run \"${as_root[*]:+sudo }$install\"? [y/N] " answer
+    read -r -p "Run \"${as_root[*]:+sudo }${install[*]}\"? [y/N] " answer
     case $answer in
       [yY]*) ;;
       *) printf 'Nothing was installed.\n' >&2; exit 2 ;;
@@ -69,8 +70,8 @@ EOF
   fi
   # Lists of packages may be old or absent on a fresh machine.
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update --quiet=2 >&2 || true
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $install --quiet=2 >&2 </dev/null || {
-    printf 'apt-get failed. Run this as root, then start again:\n  %s\n' "$install" >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" --quiet=2 >&2 </dev/null || {
+    printf 'apt-get failed. Run this as root, then start again:\n  %s\n' "${install[*]}" >&2
     exit 2
   }
 }
