@@ -34,6 +34,15 @@ class ThreadScratch {
 
 }  // namespace
 
+void KernelContext::Account(uint64_t bytes, ActivationType type, uint64_t products) {
+  work.weight_bytes += bytes;
+  work.operations += 2 * products;
+  if (roof.read_gb_per_s == 0) return;
+  const double peak = type == ActivationType::kBF16 ? roof.gflops_bf16 : roof.gflops_f32;
+  work.roof_seconds += std::max(static_cast<double>(bytes) / (roof.read_gb_per_s * 1e9),
+                                2 * static_cast<double>(products) / (peak * 1e9));
+}
+
 Operand::Operand(const float* x, size_t rows, size_t cols, size_t x_stride, KernelContext& ctx)
     : rows_(rows), cols_(cols), ctx_(ctx) {
   forms_[static_cast<size_t>(ActivationType::kF32)] = {
@@ -70,6 +79,7 @@ void MatMul(Operand& x, const Matrix& w, float* y, KernelContext& ctx) {
 
 void MatMul(Operand& x, const Matrix& w, ActivationType type, float* y, KernelContext& ctx) {
   BALEEN_CHECK(x.cols() == w.cols);
+  ctx.Account(w.size_bytes(), type, x.rows() * w.rows * w.cols);
   const Activations& activations = x.As(type);
   ArenaScope scope(ctx.arena);
   ThreadScratch scratch(MatMulScratchBytes(w.cols), ctx);
@@ -107,6 +117,9 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
                  .rows = group.rows.size(),
                  .cols = group.down.cols,
                  .row_bytes = row_bytes};
+    for (const Matrix* w : {&group.gate, &group.up, &group.down}) {
+      ctx.Account(w->size_bytes(), ctx.ActivationFor(*w), group.rows.size() * w->rows * w->cols);
+    }
     max_rows = std::max(max_rows, group.rows.size());
     max_cols = std::max(max_cols, group.down.cols);
     for (size_t s = 0; s < NumSlices(group.gate.rows); ++s) tasks[num_tasks++] = {g, s};
@@ -174,10 +187,20 @@ namespace {
 constexpr size_t kTaskHeads = 8;
 constexpr size_t kTaskQueryRows = 8;
 
+// Pairs of a query and a key that it sees.
+size_t NumPairs(size_t first_position, size_t num_rows) {
+  return num_rows * first_position + num_rows * (num_rows + 1) / 2;
+}
+
 }  // namespace
 
 void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
+  const size_t num_keys = args.first_position + args.num_rows;
+  const size_t latent_dim = args.kv_lora_rank + args.qk_rope_head_dim;
+  ctx.Account(num_keys * args.cache.row_bytes, ActivationType::kF32,
+              NumPairs(args.first_position, args.num_rows) * args.num_heads *
+                  (latent_dim + args.kv_lora_rank));
   const size_t head_groups = (args.num_heads + kTaskHeads - 1) / kTaskHeads;
   const size_t row_groups = (args.num_rows + kTaskQueryRows - 1) / kTaskQueryRows;
   ThreadScratch scratch(
@@ -202,6 +225,12 @@ void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx) {
 void MlaDirect(MlaDirectArgs args, KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
   args.products = ctx.ActivationFor(args.kv_b);
+  const size_t num_keys = args.first_position + args.num_rows;
+  ctx.Account(args.kv_b.size_bytes() + num_keys * args.cache.row_bytes, args.products,
+              num_keys * args.kv_b.rows * args.kv_b.cols);
+  ctx.Account(0, ActivationType::kF32,
+              NumPairs(args.first_position, args.num_rows) * args.num_heads *
+                  (args.qk_nope_head_dim + args.qk_rope_head_dim + args.v_head_dim));
   ThreadScratch scratch(MlaScratchBytes(args.num_rows, args.kv_b.cols, args.qk_nope_head_dim,
                                         args.qk_rope_head_dim, args.v_head_dim),
                         ctx);
@@ -214,7 +243,17 @@ void MlaDirect(MlaDirectArgs args, KernelContext& ctx) {
   });
 }
 
+namespace {
+
+void AccountHeads(const HeadMatMulArgs& args, KernelContext& ctx) {
+  const size_t rows = args.num_heads * args.used_rows;
+  ctx.Account(rows * args.w.row_bytes(), ActivationType::kF32, args.num_rows * rows * args.w.cols);
+}
+
+}  // namespace
+
 void HeadMatMulTransposed(const HeadMatMulArgs& args, KernelContext& ctx) {
+  AccountHeads(args, ctx);
   ctx.pool.ParallelFor(args.num_heads, [&](size_t h, size_t) {
     ctx.table.matmul_transposed(
         {.x = args.x + h * args.x_head_stride,
@@ -227,6 +266,7 @@ void HeadMatMulTransposed(const HeadMatMulArgs& args, KernelContext& ctx) {
 }
 
 void HeadMatMul(const HeadMatMulArgs& args, KernelContext& ctx) {
+  AccountHeads(args, ctx);
   ArenaScope scope(ctx.arena);
   ThreadScratch scratch(MatMulScratchBytes(args.w.cols), ctx);
   ctx.pool.ParallelFor(args.num_heads, [&](size_t h, size_t thread) {

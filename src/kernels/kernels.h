@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <span>
 
+#include "baleen/measure.h"
 #include "base/arena.h"
 #include "base/thread_pool.h"
 #include "kernels/matrix.h"
@@ -28,6 +29,14 @@ struct KernelContext {
   // Whether BF16 weights may be multiplied in BF16; else everything is multiplied in F32.
   bool allow_bf16_products = true;
   Arena arena = {};
+
+  // What has been computed with this context, priced by `roof` (zeros: not priced).
+  Roof roof = {};
+  Work work = {};
+
+  // Adds one operation that reads `bytes` of weights or cache once and makes `products`
+  // multiply-adds in the arithmetic of `type`.
+  void Account(uint64_t bytes, ActivationType type, uint64_t products);
 
   // The form that activations take for a product with `w`.
   ActivationType ActivationFor(const Matrix& w) const {

@@ -2,7 +2,8 @@
 //
 // A batch is rows of several sequences, flattened; each slice is consecutive positions of one
 // sequence. The pass writes the latent rows of all its tokens into the cache and gives the
-// final hidden state of the rows that are asked for. A row's results depend on its own sequence only, bit for bit.
+// final hidden state of the rows that are asked for. A row's results depend on its own sequence
+// only, bit for bit.
 #ifndef BALEEN_MODEL_FORWARD_H_
 #define BALEEN_MODEL_FORWARD_H_
 
@@ -59,9 +60,9 @@ class ForwardObserver {
   // After the embedding (stage 0), after layer l (l + 1), and after the final norm of the output
   // rows (num_hidden_layers + 1). hidden [rows, hidden_size].
   virtual void OnHidden(size_t /*stage*/, const float* /*hidden*/, size_t /*rows*/) {}
-  // experts, weights [rows, num_experts_per_tok], largest selection score first.
+  // experts, weights [rows, experts_per_row], largest selection score first.
   virtual void OnRouting(size_t /*layer*/, const int32_t* /*experts*/, const float* /*weights*/,
-                         size_t /*rows*/) {}
+                         size_t /*rows*/, size_t /*experts_per_row*/) {}
 };
 
 class Model {

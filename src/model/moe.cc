@@ -111,7 +111,7 @@ void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer
     Route(config, scores + r * num_experts, weights.e_score_correction_bias, chosen + r * k,
           chosen_weights + r * k);
   }
-  if (observer != nullptr) observer->OnRouting(layer, chosen, chosen_weights, rows);
+  if (observer != nullptr) observer->OnRouting(layer, chosen, chosen_weights, rows, k);
 
   // Dispatch: the rows of each expert, ascending. offsets[e] is where expert e's rows begin.
   std::vector<size_t> offsets(num_experts + 1, 0);

@@ -1,0 +1,60 @@
+// checkpoint/checkpoint.h: opens MODEL. The only place that knows both files and models.
+//
+// Reads config.json, generation_config.json, tokenizer.json (or tiktoken.model),
+// tokenizer_config.json, chat_template.jinja, and maps the weights.
+#ifndef BALEEN_CHECKPOINT_CHECKPOINT_H_
+#define BALEEN_CHECKPOINT_CHECKPOINT_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "baleen/request.h"
+#include "checkpoint/config_json.h"
+#include "checkpoint/model_path.h"
+#include "model/weights.h"
+#include "tensor/weight_source.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace baleen {
+
+// The model's side of text: what is needed to turn a conversation into ids and back.
+struct TextSide {
+  std::unique_ptr<Tokenizer> tokenizer;  // null: the model has none
+  std::string tokenizer_problem;         // why it is null
+  int32_t bos_token_id = -1;             // put before a text; -1: nothing is
+  std::vector<int32_t> stop_token_ids;   // union of what all files say, ascending
+  std::optional<ChatTemplate> chat_template;
+  std::string chat_template_problem;  // why there is none
+  SamplingParams default_sampling;    // generation_config.json
+};
+
+struct Checkpoint {
+  ModelPath path;
+  ParsedConfig config;
+  TextSide text;
+  std::shared_ptr<const WeightSource> source;  // null when opened for text only
+  ModelWeights weights;
+};
+
+enum class CheckpointPart { kAll, kTextOnly };
+
+// Errors: as Engine::Open. A missing tokenizer or an unknown chat template is noted in the result,
+// not thrown: the rest still works.
+Checkpoint OpenCheckpoint(const std::string& model, CheckpointPart part = CheckpointPart::kAll);
+
+// Counts for `inspect` and the roofline; the MTP layers are left out, as in published counts.
+struct ParameterCount {
+  uint64_t total = 0;
+  uint64_t active = 0;          // that work on one token, embedding and head included
+  uint64_t total_bytes = 0;     // as stored
+  uint64_t resident_bytes = 0;  // without routed experts
+  std::string main_dtype;       // of most parameters
+};
+ParameterCount CountParameters(const ModelConfig& config, const ModelWeights& weights);
+
+}  // namespace baleen
+
+#endif  // BALEEN_CHECKPOINT_CHECKPOINT_H_

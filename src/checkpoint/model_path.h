@@ -1,0 +1,24 @@
+// checkpoint/model_path.h: what people call a model, and where its files are.
+#ifndef BALEEN_CHECKPOINT_MODEL_PATH_H_
+#define BALEEN_CHECKPOINT_MODEL_PATH_H_
+
+#include <string>
+
+namespace baleen {
+
+struct ModelPath {
+  std::string directory;  // holds config.json and the tokenizer's files
+  std::string weights;    // what formats/ opens: the directory, or one file in it
+  std::string name;       // for people: the directory's name, or the hub id
+};
+
+// MODEL is a directory, a weights file in one, or a hub id ("deepseek-ai/DeepSeek-V2-Lite") that
+// the local Hugging Face cache holds (HF_HUB_CACHE, HF_HOME, or the default place; these are the
+// only environment variables that the library reads). Nothing is ever downloaded. Errors:
+// kNotFound, with the command that would download it; kUnimplemented, a file of a kind that is not
+// read here.
+ModelPath ResolveModel(const std::string& model);
+
+}  // namespace baleen
+
+#endif  // BALEEN_CHECKPOINT_MODEL_PATH_H_
