@@ -91,6 +91,9 @@ inline constexpr size_t kKeyBlock = 64;
 size_t MlaScratchBytes(size_t num_rows, size_t kv_lora_rank, size_t qk_nope_head_dim,
                        size_t qk_rope_head_dim, size_t v_head_dim);
 
+// Kinds of arithmetic with a peak of their own.
+enum class PeakKind : uint8_t { kF32, kBF16, kI8 };
+
 struct KernelTable {
   const char* name;
   bool bf16_products;  // ActivationType::kBF16 runs on instructions made for it
@@ -112,6 +115,10 @@ struct KernelTable {
   void (*pack)(const float* x, size_t n, ActivationType type, std::byte* out);
   // Pairs (2i, 2i+1) of x turned by the angle of (cos[i], sin[i]).
   void (*rotate_pairs)(float* x, const float* cos, const float* sin, size_t num_pairs);
+
+  // Runs a loop in registers only and returns the operations done (a multiply-add is two): what
+  // this arithmetic can do at most (roof.h). 0: the table has no instructions for it.
+  double (*peak_loop)(PeakKind kind, size_t iterations);
 };
 
 }  // namespace baleen::kernels

@@ -112,6 +112,18 @@ struct Primitives {
   BALEEN_INLINE static F32 SwapPairs(F32 v) { return _mm256_permute_ps(v, 0xb1); }
   BALEEN_INLINE static F32 FmaSubAdd(F32 a, F32 b, F32 c) { return _mm256_fmaddsub_ps(a, b, c); }
 
+  using I32 = __m256i;
+  BALEEN_INLINE static I32 ZeroI32() { return _mm256_setzero_si256(); }
+  BALEEN_INLINE static I32 DotI8(I32 a, I32 b, I32 sum) {
+    const __m256i pairs = _mm256_maddubs_epi16(a, b);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  template <typename Vector>
+  BALEEN_INLINE static Vector Opaque(Vector v) {
+    asm volatile("" : "+x"(v));
+    return v;
+  }
+
  private:
   BALEEN_INLINE static __m256i Mask(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),

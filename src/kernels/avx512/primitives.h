@@ -109,6 +109,15 @@ struct Primitives {
   BALEEN_INLINE static F32 SwapPairs(F32 v) { return _mm512_permute_ps(v, 0xb1); }
   BALEEN_INLINE static F32 FmaSubAdd(F32 a, F32 b, F32 c) { return _mm512_fmaddsub_ps(a, b, c); }
 
+  using I32 = __m512i;
+  BALEEN_INLINE static I32 ZeroI32() { return _mm512_setzero_si512(); }
+  BALEEN_INLINE static I32 DotI8(I32 a, I32 b, I32 sum) { return _mm512_dpbusd_epi32(sum, a, b); }
+  template <typename Vector>
+  BALEEN_INLINE static Vector Opaque(Vector v) {
+    asm volatile("" : "+v"(v));
+    return v;
+  }
+
  private:
   BALEEN_INLINE static F32 WidenBf16(__m256i v) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));

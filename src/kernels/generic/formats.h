@@ -14,6 +14,8 @@
 //   LoadTwice, SwapPairs, FmaSubAdd   for rotations: each of kLanes / 2 floats twice; neighbours
 //                                 exchanged; a * b - c in even lanes, + in odd ones
 //   kInnerM, kInnerN, kStreamN, kOuterM, kOuterN   shapes of tiles in registers
+//   I32, ZeroI32, DotI8, Opaque   for peak.h: sums of four products of unsigned and signed bytes; a
+//                                 value the optimiser must not look through
 //   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), DotPairs(a, b, sum): sums of products of pairs
 // Everything here is a template over P or constexpr, so that nothing compiled for a wide
 // instruction set can be shared with other files.

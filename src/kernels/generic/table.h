@@ -7,6 +7,7 @@
 #include "kernels/generic/matmul_transposed.h"
 #include "kernels/generic/mla_absorbed.h"
 #include "kernels/generic/mla_direct.h"
+#include "kernels/generic/peak.h"
 #include "kernels/table.h"
 
 namespace baleen::kernels::generic {
@@ -26,6 +27,7 @@ constexpr KernelTable TableOf(const char* name) {
       .decode_row = DecodeRow<P>,
       .pack = Pack<P>,
       .rotate_pairs = RotatePairs<P>,
+      .peak_loop = PeakLoop<P>,
   };
 }
 

@@ -3,6 +3,25 @@
 
 namespace baleen::kernels {
 
+namespace {
+
+double PeakLoop(PeakKind kind, size_t iterations) {
+  if (kind != PeakKind::kF32) return 0;
+  // Four chains hide the latency of a scalar addition; volatile keeps them from being computed
+  // ahead of time.
+  volatile float one = 1;
+  const float x = one;
+  float sums[4] = {};
+  for (size_t n = 0; n < iterations; ++n) {
+    for (float& sum : sums) sum = sum * x + x;
+  }
+  volatile float result = sums[0] + sums[1] + sums[2] + sums[3];
+  static_cast<void>(result);
+  return static_cast<double>(iterations) * 4 * 2;
+}
+
+}  // namespace
+
 const KernelTable kScalarTable = {
     .name = "scalar",
     .bf16_products = false,
@@ -16,6 +35,7 @@ const KernelTable kScalarTable = {
     .decode_row = ref::DecodeRow,
     .pack = ref::Pack,
     .rotate_pairs = ref::RotatePairs<float>,
+    .peak_loop = PeakLoop,
 };
 
 }  // namespace baleen::kernels
