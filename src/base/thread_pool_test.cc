@@ -1,0 +1,64 @@
+#include "base/thread_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <ctime>
+#include <numeric>
+#include <thread>
+
+namespace baleen {
+namespace {
+
+TEST(ThreadPoolTest, EachTaskRunsOnceWhateverTheNumbers) {
+  for (size_t threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.num_threads(), threads);
+    for (size_t tasks : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> runs(tasks);
+      std::atomic<bool> thread_in_range = true;
+      pool.ParallelFor(tasks, [&](size_t task, size_t thread) {
+        ++runs[task];
+        if (thread >= threads) thread_in_range = false;
+      });
+      for (size_t i = 0; i < tasks; ++i) EXPECT_EQ(runs[i], 1) << i;
+      EXPECT_TRUE(thread_in_range);
+    }
+  }
+}
+
+TEST(ThreadPoolTest, ManyShortRegionsInARow) {
+  ThreadPool pool(4);
+  std::vector<size_t> values(4);
+  for (size_t round = 0; round < 20000; ++round) {
+    pool.ParallelFor(4, [&](size_t task, size_t) { values[task] += task; });
+  }
+  EXPECT_EQ(values, (std::vector<size_t>{0, 20000, 40000, 60000}));
+}
+
+TEST(ThreadPoolTest, WorksAfterItsWorkersFellAsleep) {
+  ThreadPool pool(2);
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    std::atomic<int> sum = 0;
+    pool.ParallelFor(100, [&](size_t task, size_t) { sum += static_cast<int>(task); });
+    EXPECT_EQ(sum, 4950);
+  }
+}
+
+TEST(ThreadPoolTest, AnIdlePoolUsesNoCpu) {
+  ThreadPool pool(2);
+  pool.ParallelFor(2, [](size_t, size_t) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const auto cpu_seconds = [] {
+    timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double before = cpu_seconds();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LT(cpu_seconds() - before, 0.03);  // a spinning worker would take 0.3
+}
+
+}  // namespace
+}  // namespace baleen

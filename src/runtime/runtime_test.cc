@@ -1,0 +1,243 @@
+// The small parts of the runtime: sampler, stop texts, blocks, scheduler, memory plan.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "runtime/plan_memory.h"
+#include "runtime/sampler.h"
+#include "runtime/scheduler.h"
+#include "runtime/stop_matcher.h"
+
+namespace baleen {
+namespace {
+
+int32_t SampleOnce(const SamplingParams& params, std::vector<float> logits, uint64_t seed = 1) {
+  return Sampler(params, {}, seed).Sample(logits);
+}
+
+TEST(SamplerTest, GreedyTakesTheFirstOfTheBest) {
+  EXPECT_EQ(SampleOnce({}, {1, 3, 3, 2}), 1);
+  EXPECT_EQ(SampleOnce({.temperature = 1, .top_k = 1}, {1, 3, 3, 2}), 1);
+}
+
+// Frequencies of 20,000 draws against the probabilities; the bounds are five standard deviations.
+void ExpectFrequencies(const SamplingParams& params, const std::vector<float>& logits,
+                       const std::map<int32_t, double>& wanted) {
+  constexpr int kDraws = 20000;
+  Sampler sampler(params, {}, 42);
+  std::map<int32_t, int> counts;
+  for (int i = 0; i < kDraws; ++i) {
+    std::vector<float> copy = logits;
+    ++counts[sampler.Sample(copy)];
+  }
+  for (const auto& [id, count] : counts) EXPECT_TRUE(wanted.contains(id)) << id;
+  for (const auto& [id, probability] : wanted) {
+    const double sigma = std::sqrt(kDraws * probability * (1 - probability));
+    EXPECT_NEAR(counts[id], kDraws * probability, 5 * sigma + 1) << id;
+  }
+}
+
+const std::vector<float> kLogits = {std::log(1.0f), std::log(2.0f), std::log(3.0f),
+                                    std::log(4.0f)};  // probabilities 0.1, 0.2, 0.3, 0.4
+
+TEST(SamplerTest, DrawsByProbability) {
+  ExpectFrequencies({.temperature = 1}, kLogits, {{0, 0.1}, {1, 0.2}, {2, 0.3}, {3, 0.4}});
+}
+
+TEST(SamplerTest, TemperatureSharpens) {
+  // At temperature 1/2 the weights are squared: 1, 4, 9, 16.
+  ExpectFrequencies({.temperature = 0.5f}, kLogits,
+                    {{0, 1 / 30.0}, {1, 4 / 30.0}, {2, 9 / 30.0}, {3, 16 / 30.0}});
+}
+
+TEST(SamplerTest, TopKTopPAndMinPCut) {
+  ExpectFrequencies({.temperature = 1, .top_k = 2}, kLogits, {{2, 3 / 7.0}, {3, 4 / 7.0}});
+  // 0.4 + 0.3 reaches 0.65; the shortest head with that much.
+  ExpectFrequencies({.temperature = 1, .top_p = 0.65f}, kLogits, {{2, 3 / 7.0}, {3, 4 / 7.0}});
+  // At least 0.6 of the best's 0.4: 0.3 and 0.4 stay.
+  ExpectFrequencies({.temperature = 1, .min_p = 0.6f}, kLogits, {{2, 3 / 7.0}, {3, 4 / 7.0}});
+  ExpectFrequencies({.temperature = 1, .top_p = 0.01f}, kLogits, {{3, 1.0}});
+}
+
+TEST(SamplerTest, TheSameSeedGivesTheSameTokens) {
+  const SamplingParams params = {.temperature = 1, .seed = 9};
+  Sampler a(params, {}, 1), b(params, {}, 2);
+  for (int i = 0; i < 100; ++i) {
+    std::vector<float> x = kLogits, y = kLogits;
+    EXPECT_EQ(a.Sample(x), b.Sample(y));
+  }
+}
+
+TEST(SamplerTest, PenaltiesByHand) {
+  const std::vector<int32_t> prompt = {0};
+  // Repetition divides positive logits and multiplies negative ones, of prompt and answer.
+  Sampler repetition({.repetition_penalty = 2}, prompt, 1);
+  std::vector<float> logits = {4, 3, -1};
+  EXPECT_EQ(repetition.Sample(logits), 1);
+  EXPECT_EQ(logits, (std::vector<float>{2, 3, -1}));
+  repetition.Accept(2);
+  logits = {4, 3, -1};
+  repetition.Sample(logits);
+  EXPECT_EQ(logits, (std::vector<float>{2, 3, -2}));
+  // Presence counts once, frequency each time, of the answer only.
+  Sampler counted({.presence_penalty = 0.5f, .frequency_penalty = 0.25f}, prompt, 1);
+  counted.Accept(1);
+  counted.Accept(1);
+  logits = {1, 1, 1};
+  counted.Sample(logits);
+  EXPECT_EQ(logits, (std::vector<float>{1, 0, 1}));
+}
+
+TEST(SamplerTest, LogprobsAreOfTheModel) {
+  const GeneratedToken token = WithLogprobs(kLogits, 1, 3);
+  EXPECT_NEAR(token.logprob, std::log(0.2), 1e-6);
+  ASSERT_EQ(token.top.size(), 3u);
+  EXPECT_EQ(token.top[0].token_id, 3);
+  EXPECT_NEAR(token.top[0].logprob, std::log(0.4), 1e-6);
+  EXPECT_EQ(token.top[2].token_id, 1);
+  EXPECT_EQ(WithLogprobs(kLogits, 1, 99).top.size(), 4u);
+}
+
+TEST(SamplerTest, RangesAreChecked) {
+  for (const SamplingParams& params :
+       {SamplingParams{.temperature = -1}, SamplingParams{.temperature = std::nanf("")},
+        SamplingParams{.top_k = -1}, SamplingParams{.top_p = 0}, SamplingParams{.top_p = 1.1f},
+        SamplingParams{.min_p = -0.1f}, SamplingParams{.repetition_penalty = 0},
+        SamplingParams{.presence_penalty = 3}, SamplingParams{.frequency_penalty = -3}}) {
+    EXPECT_THROW(CheckSamplingParams(params), Error);
+  }
+  CheckSamplingParams({.temperature = 2, .top_k = 5, .top_p = 0.5f, .min_p = 0.1f});
+}
+
+TEST(StopMatcherTest, HoldsBackWhatCouldBeAStopText) {
+  StopMatcher matcher({"END", "\n\n"});
+  EXPECT_EQ(matcher.Push("one E"), "one ");
+  EXPECT_EQ(matcher.Push("N"), "");
+  EXPECT_EQ(matcher.Push("emy\n"), "ENemy");
+  EXPECT_EQ(matcher.Push("x"), "\nx");
+  EXPECT_EQ(matcher.Push("yE"), "y");
+  EXPECT_EQ(matcher.Push("NDafter"), "");
+  EXPECT_TRUE(matcher.stopped());
+  EXPECT_EQ(matcher.Push("more"), "");
+  EXPECT_EQ(matcher.Flush(), "");
+}
+
+TEST(StopMatcherTest, TheEarliestMatchWins) {
+  StopMatcher matcher({"later", "now"});
+  EXPECT_EQ(matcher.Push("a now and later"), "a ");
+  StopMatcher none({""});
+  EXPECT_EQ(none.Push("text"), "text");
+  StopMatcher open({"stop"});
+  EXPECT_EQ(open.Push("almost sto"), "almost ");
+  EXPECT_EQ(open.Flush(), "sto");
+}
+
+// Every way of cutting a text into pieces gives the same answer.
+TEST(StopMatcherTest, CutsDoNotMatter) {
+  const std::string text = "aabaabaac and on";
+  for (size_t a = 0; a <= text.size(); ++a) {
+    for (size_t b = a; b <= text.size(); ++b) {
+      StopMatcher matcher({"aabaac"});
+      std::string out = matcher.Push(text.substr(0, a));
+      out += matcher.Push(text.substr(a, b - a));
+      out += matcher.Push(text.substr(b));
+      out += matcher.Flush();
+      EXPECT_EQ(out, "aab");
+    }
+  }
+}
+
+class TestSequence final : public Sequence {
+ public:
+  TestSequence(size_t prompt, size_t total) : Sequence(std::vector<int32_t>(prompt, 7), total) {}
+  bool WantsAllOutputs() const override { return false; }
+  bool OnLogits(size_t, std::span<float>) override { return false; }
+  void OnEnd(std::exception_ptr) override {}
+};
+
+size_t RowsOf(const Step& step, const Sequence& sequence) {
+  size_t rows = 0;
+  for (size_t i = 0; i < step.slices.size(); ++i) {
+    if (step.owners[i] == &sequence) rows += step.slices[i].num_rows;
+  }
+  return rows;
+}
+
+TEST(SchedulerTest, PromptsShareAStepAndDecodesAlwaysRun) {
+  BlockPool pool(64, 100);
+  Scheduler scheduler(pool, 4, 8, 16);
+  auto a = std::make_shared<TestSequence>(10, 20);
+  auto b = std::make_shared<TestSequence>(12, 20);
+  scheduler.Add(a);
+  scheduler.Add(b);
+  Step step = scheduler.Plan();
+  EXPECT_EQ(RowsOf(step, *a), 10u);
+  EXPECT_EQ(RowsOf(step, *b), 6u);
+  ASSERT_EQ(step.outputs.size(), 1u);  // a's last row; b is not through
+  EXPECT_EQ(step.outputs[0].sequence, a.get());
+  EXPECT_EQ(step.outputs[0].position, 9u);
+  a->token_ids.push_back(1);
+  step = scheduler.Plan();
+  EXPECT_EQ(RowsOf(step, *a), 1u);
+  EXPECT_EQ(RowsOf(step, *b), 6u);
+  EXPECT_EQ(step.slices[0].first_position, 10u);
+  EXPECT_EQ(step.slices[1].first_position, 6u);
+  EXPECT_EQ(step.slices[1].first_row, 1u);
+  EXPECT_EQ(step.outputs.size(), 2u);
+}
+
+TEST(SchedulerTest, AdmissionReservesBlocksAndRemovalFreesThem) {
+  BlockPool pool(64, 10);
+  Scheduler scheduler(pool, 4, 8, 100);
+  auto a = std::make_shared<TestSequence>(5, 28);  // 7 blocks
+  auto b = std::make_shared<TestSequence>(5, 16);  // 4 blocks: must wait
+  scheduler.Add(a);
+  scheduler.Add(b);
+  Step step = scheduler.Plan();
+  EXPECT_EQ(RowsOf(step, *b), 0u);
+  EXPECT_EQ(a->blocks.size(), 7u);
+  EXPECT_EQ(pool.num_free(), 3u);
+  EXPECT_EQ(scheduler.Remove([&](Sequence& s) { return &s == a.get(); }).size(), 1u);
+  EXPECT_EQ(pool.num_free(), 10u);
+  EXPECT_EQ(RowsOf(scheduler.Plan(), *b), 5u);
+  std::set<std::byte*> distinct(b->blocks.begin(), b->blocks.end());
+  EXPECT_EQ(distinct.size(), 4u);
+}
+
+TEST(SchedulerTest, LongPromptsTakeTheDirectForm) {
+  BlockPool pool(64, 1000);
+  Scheduler scheduler(pool, 4, 8, 1000);
+  auto shorter = std::make_shared<TestSequence>(kDirectFormMinTokens - 1, 300);
+  auto longer = std::make_shared<TestSequence>(kDirectFormMinTokens, 300);
+  scheduler.Add(shorter);
+  scheduler.Add(longer);
+  const Step step = scheduler.Plan();
+  EXPECT_EQ(step.slices[0].form, MlaForm::kAbsorbed);
+  EXPECT_EQ(step.slices[1].form, MlaForm::kDirect);
+}
+
+TEST(PlanMemoryTest, ShortensTheContextOrRefuses) {
+  const CacheLayout cache = {
+      .dtype = DType::kBF16, .block_tokens = 64, .row_bytes = 1152, .num_layers = 27};
+  const uint64_t gigabyte = 1000 * 1000 * 1000;
+  MemoryPlan plan = PlanMemory({}, 163840, cache, 3 * gigabyte, 20 * gigabyte);
+  EXPECT_EQ(plan.max_context_tokens, 163840u);
+  EXPECT_TRUE(plan.note.empty());
+  EXPECT_GE(plan.num_blocks * 64, 163840u);
+  EXPECT_LE(plan.num_blocks * cache.block_bytes(), 17 * gigabyte);
+  plan = PlanMemory({}, 163840, cache, 3 * gigabyte, 5 * gigabyte);
+  EXPECT_LT(plan.max_context_tokens, 163840u);
+  EXPECT_FALSE(plan.note.empty());
+  EXPECT_THROW(PlanMemory({}, 163840, cache, 5 * gigabyte, 5 * gigabyte), Error);
+  EngineOptions options;
+  options.max_context_tokens = 163840;
+  EXPECT_THROW(PlanMemory(options, 163840, cache, 3 * gigabyte, 5 * gigabyte), Error);
+  options.max_context_tokens = 163841;
+  EXPECT_THROW(PlanMemory(options, 163840, cache, gigabyte, 20 * gigabyte), Error);
+}
+
+}  // namespace
+}  // namespace baleen
