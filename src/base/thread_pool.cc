@@ -33,23 +33,27 @@ T AwaitChange(const std::atomic<T>& value, T old) {
   return value.load(std::memory_order_acquire);
 }
 
-void PinTo(std::thread& thread, int cpu) {
+void PinTo(pthread_t thread, int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   // A refusal (a container's policy) costs speed, not correctness.
-  pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
+  pthread_setaffinity_np(thread, sizeof(set), &set);
 }
 
 }  // namespace
 
-ThreadPool::ThreadPool(size_t num_threads, std::vector<int> cpus) {
+ThreadPool::ThreadPool(size_t num_threads, std::vector<int> cpus) : cpus_(std::move(cpus)) {
   BALEEN_CHECK(num_threads >= 1);
-  BALEEN_CHECK(cpus.empty() || cpus.size() == num_threads);
+  BALEEN_CHECK(cpus_.empty() || cpus_.size() == num_threads);
   for (size_t thread = 1; thread < num_threads; ++thread) {
     workers_.emplace_back([this, thread] { WorkerLoop(thread); });
-    if (!cpus.empty()) PinTo(workers_.back(), cpus[thread]);
+    if (!cpus_.empty()) PinTo(workers_.back().native_handle(), cpus_[thread]);
   }
+}
+
+void ThreadPool::PinCaller() {
+  if (!cpus_.empty()) PinTo(pthread_self(), cpus_[0]);
 }
 
 ThreadPool::~ThreadPool() {

@@ -24,11 +24,14 @@ class ThreadPool {
   static constexpr int kSpinMicroseconds = 50;
 
   // `num_threads` >= 1, the caller included. With `cpus` (one for each thread), workers are pinned
-  // to them; the caller's own thread is left alone.
+  // to them; the caller's own thread is left alone until it calls PinCaller.
   explicit ThreadPool(size_t num_threads, std::vector<int> cpus = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // Pins the calling thread, which is to call ParallelFor from now on, to the first of the CPUs.
+  void PinCaller();
 
   size_t num_threads() const { return workers_.size() + 1; }
 
@@ -48,6 +51,7 @@ class ThreadPool {
   alignas(64) std::atomic<size_t> next_task_{0};
   alignas(64) std::atomic<uint32_t> num_busy_{0};
   std::atomic<bool> stop_{false};
+  std::vector<int> cpus_;
   std::vector<std::thread> workers_;
 };
 

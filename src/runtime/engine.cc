@@ -239,6 +239,7 @@ Work EngineImpl::TotalWork() const {
 }
 
 void EngineImpl::Loop() {
+  pool_.PinCaller();
   for (;;) {
     std::function<void()> errand;
     {
