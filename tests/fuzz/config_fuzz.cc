@@ -1,0 +1,8 @@
+// ParseConfig.
+#include "checkpoint/config_json.h"
+#include "fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  baleen::fuzz::Accepts([&] { baleen::ParseConfig(baleen::fuzz::Text(data, size), "input"); });
+  return 0;
+}
