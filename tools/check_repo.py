@@ -6,7 +6,8 @@
 
 Found are: absolute paths of somebody's machine, hosts of package registries, promises left in the
 code, source files of more than 800 lines whose first lines don't say why, large files, links in
-Markdown that lead nowhere, and paths and source files named in Markdown that do not exist.
+Markdown that lead nowhere, paths and source files named in Markdown that do not exist, and documents
+named in source that do not.
 """
 import pathlib
 import re
@@ -28,9 +29,10 @@ NAMED_PATH = re.compile(r"(?<![\w./\-*<])((?:%s)/[\w./\-]*[\w/])(?![\w*<{…])" 
 
 # `runtime/engine.cc` or `engine.cc`: the end of some tracked path.
 SPAN = re.compile(r"`([\w./\-]+\.(?:cc|h|py|sh|cmake))`")
+DOCUMENT = re.compile(r"(?<![\w./])docs/(?:decisions|formats|kernels)/[\w.\-]+\.md")
 
 
-def check_source(name, text):
+def check_source(root, name, text):
     if pathlib.PurePath(name).suffix not in SOURCE:
         return
     lines = text.splitlines()
@@ -39,6 +41,9 @@ def check_source(name, text):
     for number, line in enumerate(lines, 1):
         if PROMISE.search(line):
             yield f"{name}:{number}: a promise; keep it or drop it"
+        for path in DOCUMENT.findall(line):
+            if not (root / path).exists():
+                yield f"{name}:{number}: {path} does not exist"
 
 
 def check_markdown(root, name, text, names):
@@ -75,7 +80,7 @@ def check(root, names):
                 found.append(f"{name}:{number}: an absolute path of one machine")
             if REGISTRY.search(line):
                 found.append(f"{name}:{number}: the host of a package registry")
-        found += check_source(name, text)
+        found += check_source(root, name, text)
         if name.endswith(".md"):
             found += check_markdown(root, name, text, names)
     return found
@@ -96,6 +101,7 @@ PLANTED = (
     ("src/b.cc", 'Open("/ro' 'ot/model");\n', "absolute path"),
     ("src/b.cc", "// https://py" "pi.org/simple\n", "registry"),
     ("src/b.cc", "// TO" "DO: later\n", "a promise"),
+    ("src/b.cc", "// See docs/kernels/" "gone.md.\n", "does not exist"),
     ("src/b.cc", "int x;\n" * 801, "801 lines"),
     ("docs/b.txt", "x" * (MAX_BYTES + 1), "large files"),
 )
