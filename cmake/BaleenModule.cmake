@@ -2,7 +2,7 @@
 #
 # One folder under src/ is one module: every *.cc becomes part of the object library
 # baleen_NAME, every *_test.cc becomes part of the test program NAME_test. Subfolders belong to
-# the module. New files need no edit here.
+# the module. New files need no edit here. A main.cc is left to the program that it makes.
 
 add_library(baleen_flags INTERFACE)
 target_include_directories(baleen_flags INTERFACE
@@ -21,7 +21,7 @@ function(baleen_module name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
   set(tests ${sources})
-  list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
 
   if(NOT sources)

@@ -45,7 +45,7 @@ struct ModelInfo {
   int32_t bos_token_id = -1;        // -1: none is put before a text
   std::vector<int32_t> stop_token_ids;
   std::string chat_template;          // its name; empty: none, or unknown
-  std::string chat_template_problem;  // why it is unknown
+  std::string chat_template_problem;  // why it is unknown; empty: the model has none
   bool can_reason = false;            // answers may hold reasoning apart from the text
   std::string isa;                    // the target that computes
   size_t num_threads = 0;
@@ -131,6 +131,7 @@ class Engine {
   // Measures the machine with the engine's threads and target (about a second; nothing else should
   // run), and prices all later work by it.
   virtual Roof MeasureRoof() = 0;
+  // In a ChunkCallback: with the step that made the chunk.
   virtual Work TotalWork() const = 0;
 };
 

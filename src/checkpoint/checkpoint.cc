@@ -104,10 +104,7 @@ void ReadChatTemplate(const std::string& directory, const std::optional<std::str
   const std::string file = directory + "/chat_template.jinja";
   std::optional<std::string> jinja = in_config;
   if (Exists(file)) jinja = ReadFile(file, kMaxConfigBytes);
-  if (!jinja) {
-    text.chat_template_problem = "the model has no chat template";
-    return;
-  }
+  if (!jinja) return;
   try {
     text.chat_template = ChatTemplate::Recognize(*jinja);
   } catch (const Error& error) {

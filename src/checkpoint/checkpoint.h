@@ -27,7 +27,7 @@ struct TextSide {
   int32_t bos_token_id = -1;             // put before a text; -1: nothing is
   std::vector<int32_t> stop_token_ids;   // union of what all files say, ascending
   std::optional<ChatTemplate> chat_template;
-  std::string chat_template_problem;  // why there is none
+  std::string chat_template_problem;  // why it is unknown; empty: the model has none
   SamplingParams default_sampling;    // generation_config.json
 };
 

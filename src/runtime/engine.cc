@@ -83,6 +83,7 @@ class EngineImpl final : public Engine {
   void Loop();
   void RunStep();
   void GiveLogits(const Step& step, const float* hidden);
+  void PublishWork();
 
   Text text_;
   ModelInfo info_;
@@ -285,14 +286,16 @@ void EngineImpl::RunStep() {
   float* hidden = ctx_.arena.Allocate<float>(step.output_rows.size() * model_.config().hidden_size);
   RoutingObserver routing(step);
   model_.Forward(batch, cache_, hidden, ctx_, routing.wanted() ? &routing : nullptr);
+  PublishWork();
   GiveLogits(step, hidden);
-  {
-    std::lock_guard lock(mutex_);
-    work_ = ctx_.work;
-  }
   for (const auto& sequence : scheduler_->Remove([](Sequence& s) { return s.ended; })) {
     sequence->OnEnd(nullptr);
   }
+}
+
+void EngineImpl::PublishWork() {
+  std::lock_guard lock(mutex_);
+  work_ = ctx_.work;
 }
 
 void EngineImpl::GiveLogits(const Step& step, const float* hidden) {
@@ -301,6 +304,7 @@ void EngineImpl::GiveLogits(const Step& step, const float* hidden) {
   for (size_t begin = 0; begin < step.outputs.size(); begin += kLogitsRows) {
     const size_t rows = std::min(kLogitsRows, step.outputs.size() - begin);
     model_.Logits(hidden + begin * model_.config().hidden_size, rows, logits, ctx_);
+    PublishWork();
     for (size_t i = 0; i < rows; ++i) {
       const auto [sequence, position] = step.outputs[begin + i];
       const std::span<float> row(logits + i * vocab, vocab);

@@ -51,7 +51,9 @@ std::vector<int32_t> Text::Encode(std::string_view text, const EncodeOptions& op
 EncodedChat Text::RenderChat(std::span<const ChatMessage> messages,
                              const ChatOptions& options) const {
   if (!side_.chat_template) {
-    Throw(ErrorCode::kUnimplemented, "{}", side_.chat_template_problem);
+    Throw(ErrorCode::kUnimplemented, "{}",
+          side_.chat_template_problem.empty() ? "the model has no chat template"
+                                              : side_.chat_template_problem);
   }
   const ChatPrompt prompt =
       side_.chat_template->Render(messages, {.add_generation_prompt = options.add_generation_prompt,

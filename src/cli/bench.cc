@@ -1,0 +1,138 @@
+// cli/bench.cc: `baleen bench`: tokens per second, and the share of what the machine could do.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "baleen/engine.h"
+#include "base/error.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+#include "evaluation/throughput.h"
+
+namespace baleen {
+
+namespace {
+
+struct BenchFlags {
+  EngineFlags engine;
+  ThroughputOptions run;
+  size_t context_tokens = 0;  // 0: as the prompt
+  bool json = false;
+};
+
+Spread SpreadOfRuns(const std::vector<ThroughputRun>& runs, double ThroughputRun::*figure) {
+  std::vector<double> values;
+  for (const ThroughputRun& run : runs) values.push_back(run.*figure);
+  return SpreadOf(std::move(values));
+}
+
+void PrintTable(const ModelInfo& info, const ThroughputOptions& options, const Roof& roof,
+                const Throughput& result) {
+  Print(fmt::format("{}: {} parameters, {} active, {}; {}, {} threads\n", info.name,
+                    HumanCount(info.parameters), HumanCount(info.active_parameters),
+                    info.quantization, info.isa, info.num_threads));
+  Print(fmt::format("roof: {:.1f} GB/s read, {:.0f} GFLOP/s f32, {:.0f} bf16, {:.0f} GOP/s i8\n\n",
+                    roof.read_gb_per_s, roof.gflops_f32, roof.gflops_bf16, roof.gops_i8));
+  Print(fmt::format("{:<28}{:>12}{:>12}{:>12}{:>14}{:>10}\n", "tokens/s", "median", "min", "max",
+                    "bytes/token", "of roof"));
+  const auto row = [](const std::string& name, const std::vector<ThroughputRun>& runs) {
+    const Spread speed = SpreadOfRuns(runs, &ThroughputRun::tokens_per_s);
+    const Spread bytes = SpreadOfRuns(runs, &ThroughputRun::bytes_per_token);
+    const Spread share = SpreadOfRuns(runs, &ThroughputRun::roofline_share);
+    Print(fmt::format("{:<28}{:>12.2f}{:>12.2f}{:>12.2f}{:>14}{:>8.1f} %\n", name, speed.median,
+                      speed.min, speed.max, HumanBytes(static_cast<uint64_t>(bytes.median)),
+                      share.median * 100));
+  };
+  const std::string batch =
+      options.batch_size > 1 ? fmt::format(" x {}", options.batch_size) : std::string();
+  row(fmt::format("prefill {}{}", options.prompt_tokens, batch), result.prefill);
+  row(fmt::format("decode {} at {}{}", options.generate_tokens, options.context_tokens, batch),
+      result.decode);
+}
+
+Json ToJson(const ModelInfo& info, const ThroughputOptions& options, const Roof& roof,
+            const Throughput& result) {
+  const auto spread = [](const std::vector<ThroughputRun>& runs, double ThroughputRun::*figure) {
+    return ToJson(SpreadOfRuns(runs, figure));
+  };
+  return {{"model", info.name},
+          {"isa", info.isa},
+          {"threads", info.num_threads},
+          {"prompt", options.prompt_tokens},
+          {"generate", options.generate_tokens},
+          {"context", options.context_tokens},
+          {"batch", options.batch_size},
+          {"repeat", options.num_repeats},
+          {"prefill_tokens_per_s", spread(result.prefill, &ThroughputRun::tokens_per_s)},
+          {"decode_tokens_per_s", spread(result.decode, &ThroughputRun::tokens_per_s)},
+          // Counted, not measured: what decoding one token reads.
+          {"bytes_per_token", SpreadOfRuns(result.decode, &ThroughputRun::bytes_per_token).median},
+          {"roofline_share",
+           {{"prefill", spread(result.prefill, &ThroughputRun::roofline_share)},
+            {"decode", spread(result.decode, &ThroughputRun::roofline_share)}}},
+          {"roof",
+           {{"read_gb_per_s", roof.read_gb_per_s},
+            {"gflops_f32", roof.gflops_f32},
+            {"gflops_bf16", roof.gflops_bf16},
+            {"gops_i8", roof.gops_i8}}}};
+}
+
+int Bench(const BenchFlags& flags) {
+  ThroughputOptions options = flags.run;
+  options.context_tokens = flags.context_tokens > 0 ? flags.context_tokens : options.prompt_tokens;
+  EngineOptions engine_options = flags.engine.ToOptions();
+  engine_options.max_context_tokens = ContextFor(options);
+  engine_options.max_sequences = options.batch_size;
+  Progress progress("measuring " + flags.engine.model());
+  const auto engine = Engine::Open(flags.engine.model(), engine_options);
+  PrintNotes(engine->info());
+
+  Throughput result;
+  Roof roof;
+  {
+    const InterruptScope scope;
+    options.cancelled = [&] { return scope.interrupted(); };
+    options.on_progress = [&](size_t done, size_t total) { progress.Update(done, total); };
+    roof = engine->MeasureRoof();
+    result = MeasureThroughput(*engine, options);
+  }
+  progress.Finish();
+  if (flags.json) {
+    PrintJson(ToJson(engine->info(), options, roof, result));
+  } else {
+    PrintTable(engine->info(), options, roof, result);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddBench(CLI::App& program, Action& action) {
+  CLI::App* verb = program.add_subcommand("bench", "Measure speed against the machine's roof");
+  const auto flags = std::make_shared<BenchFlags>();
+  flags->engine.AddTo(*verb);
+  const auto count = [&](const char* name, size_t& value, size_t max, const char* help) {
+    verb->add_option(name, value, help)->type_name("N")->check(CLI::Range(size_t{1}, max));
+  };
+  constexpr size_t kMaxTokens = size_t{1} << 24;
+  count("--prompt", flags->run.prompt_tokens, kMaxTokens, "Tokens of a prompt; default: 512");
+  count("--generate", flags->run.generate_tokens, kMaxTokens, "Tokens of an answer; default: 64");
+  count("--context", flags->context_tokens, kMaxTokens,
+        "Tokens in the context when decoding begins; default: as --prompt");
+  count("--batch", flags->run.batch_size, 1024, "Sequences computed together; default: 1");
+  count("--repeat", flags->run.num_repeats, 1000, "Runs after the warm-up; default: 5");
+  verb->add_flag("--json", flags->json, "Print a JSON object");
+  SetExamples(*verb,
+              {"baleen bench models/baleen-stories-mini --prompt 256 --generate 64",
+               "prefill and decode, a table"},
+              {"baleen bench MODEL --batch 8 --repeat 3 --json", "eight sequences together"});
+  verb->callback([flags, &action] { action = [flags] { return Bench(*flags); }; });
+}
+
+}  // namespace baleen

@@ -1,0 +1,125 @@
+#include "cli/flags.h"
+
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "base/error.h"
+#include "base/quote.h"
+
+namespace baleen {
+
+namespace {
+
+// Beyond this a double no longer counts bytes exactly; no machine has so many.
+constexpr double kMaxByteCount = 0x1p53;
+
+std::string_view Trim(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return "";
+  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
+}
+
+Precision ParsePrecision(std::string_view text) {
+  if (text == "auto") return Precision::kAuto;
+  if (text == "f32") return Precision::kF32;
+  if (text == "bf16") return Precision::kBf16;
+  Throw(ErrorCode::kInvalidArgument, "--precision {}: not one of f32, bf16, auto", Quote(text));
+}
+
+CacheDType ParseCacheDType(std::string_view text) {
+  if (text.empty()) return CacheDType::kAuto;
+  if (text == "f32") return CacheDType::kF32;
+  if (text == "bf16") return CacheDType::kBf16;
+  if (text == "int8") {
+    Throw(ErrorCode::kUnimplemented, "--cache-dtype int8: int8 is not supported; use bf16 or f32");
+  }
+  Throw(ErrorCode::kInvalidArgument, "--cache-dtype {}: not one of f32, bf16", Quote(text));
+}
+
+// What the letters after a number multiply it by.
+std::optional<double> UnitFactor(std::string_view unit) {
+  double factor = 1;
+  if (!unit.empty()) {
+    constexpr std::string_view kLetters = "KMGT";
+    const size_t power = kLetters.find(static_cast<char>(unit[0] & ~0x20));
+    if (power != std::string_view::npos) {
+      factor = std::pow(1024.0, static_cast<double>(power + 1));
+      unit.remove_prefix(1);
+    }
+  }
+  if (unit.empty() || unit == "B" || (factor > 1 && unit == "iB")) return factor;
+  return std::nullopt;
+}
+
+}  // namespace
+
+void EngineFlags::AddTo(CLI::App& verb) {
+  verb.add_option("MODEL", model_,
+                  "Directory with config.json and safetensors, a weights file in one, or a hub id "
+                  "in the local Hugging Face cache")
+      ->required();
+  verb.add_option("--threads", num_threads_, "Compute threads; default: one for each core")
+      ->type_name("N")
+      ->check(CLI::Range(size_t{1}, size_t{1024}));
+  verb.add_option("--isa", isa_, "Instruction set to use, or refuse; baleen doctor lists them")
+      ->type_name("NAME");
+  verb.add_option("--precision", precision_, "Arithmetic: f32, bf16 or auto (weights as stored)")
+      ->type_name("NAME");
+  verb.add_option("--cache-dtype", cache_dtype_,
+                  "Latent cache: f32 or bf16; default: f32 with --precision f32, else bf16")
+      ->type_name("NAME");
+  verb.add_option("--memory-limit", memory_limit_,
+                  "For weights and cache together, such as 24G; default: what is free")
+      ->type_name("BYTES");
+}
+
+EngineOptions EngineFlags::ToOptions() const {
+  EngineOptions options;
+  options.num_threads = num_threads_;
+  options.isa = isa_;
+  options.precision = ParsePrecision(precision_);
+  options.cache_dtype = ParseCacheDType(cache_dtype_);
+  if (!memory_limit_.empty()) {
+    options.memory_limit_bytes = ParseByteCount("--memory-limit", memory_limit_);
+  }
+  return options;
+}
+
+uint64_t ParseByteCount(std::string_view flag, std::string_view text) {
+  const std::string_view trimmed = Trim(text);
+  double number = 0;
+  const char* end = trimmed.data() + trimmed.size();
+  const auto [rest, error] = std::from_chars(trimmed.data(), end, number);
+  const auto factor = UnitFactor(Trim({rest, static_cast<size_t>(end - rest)}));
+  if (error != std::errc() || !factor || !(number > 0) || number * *factor > kMaxByteCount) {
+    Throw(ErrorCode::kInvalidArgument, "{} {}: not a number of bytes such as 24G or 1500M", flag,
+          Quote(text));
+  }
+  return static_cast<uint64_t>(number * *factor);
+}
+
+std::vector<int32_t> ParseTokenIds(std::string_view flag, std::string_view text) {
+  std::vector<int32_t> ids;
+  while (true) {
+    const size_t comma = text.find(',');
+    const std::string_view item = Trim(text.substr(0, comma));
+    int32_t id = 0;
+    const auto [rest, error] = std::from_chars(item.data(), item.data() + item.size(), id);
+    if (error != std::errc() || rest != item.data() + item.size() || id < 0) {
+      Throw(ErrorCode::kInvalidArgument, "{}: {} is not a token id; give numbers such as 1,2,3",
+            flag, Quote(item));
+    }
+    ids.push_back(id);
+    if (comma == std::string_view::npos) return ids;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+void SetExamples(CLI::App& verb, const Example& first, const Example& second) {
+  verb.footer(fmt::format("Examples:\n  {}\n      {}\n  {}\n      {}", first.command, first.effect,
+                          second.command, second.effect));
+}
+
+}  // namespace baleen

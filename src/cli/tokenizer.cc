@@ -1,0 +1,95 @@
+// cli/tokenizer.cc: `baleen tokenizer`: text to token ids and back.
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+
+#include "baleen/engine.h"
+#include "base/json.h"
+#include "cli/flags.h"
+#include "cli/output.h"
+#include "cli/verbs.h"
+
+namespace baleen {
+
+namespace {
+
+constexpr size_t kMaxTextBytes = 1'000'000'000;
+
+struct TokenizerFlags {
+  std::string model;
+  std::string file;
+  std::string ids;
+  bool plain = false;
+  bool json = false;
+};
+
+std::unique_ptr<Engine> OpenTokenizer(const std::string& model) {
+  EngineOptions options;
+  options.tokenizer_only = true;
+  return Engine::Open(model, options);
+}
+
+int Encode(const TokenizerFlags& flags) {
+  const auto engine = OpenTokenizer(flags.model);
+  const std::string text = flags.file.empty() ? ReadStdin() : ReadFile(flags.file, kMaxTextBytes);
+  const std::vector<int32_t> ids =
+      engine->Encode(text, {.parse_special = !flags.plain, .add_bos = false});
+  if (flags.json) {
+    Print(fmt::format("{{\"ids\": [{}]}}\n", Join(ids, ", ")));
+  } else {
+    Print(fmt::format("{}\n", Join(ids, ",")));
+  }
+  return 0;
+}
+
+int Decode(const TokenizerFlags& flags) {
+  const auto engine = OpenTokenizer(flags.model);
+  const std::string list = flags.ids.empty() ? ReadStdin() : flags.ids;
+  const std::vector<int32_t> ids = ParseTokenIds("--ids", list);
+  const std::string text = engine->Decode(ids, /*skip_special=*/false);
+  if (flags.json) {
+    PrintJson({{"text", text}});
+  } else {
+    Print(StdoutIsTerminal() ? ForTerminal(text) : text);
+    Print("\n");
+  }
+  return 0;
+}
+
+CLI::App* AddDirection(CLI::App& verb, const char* name, const char* help,
+                       const std::shared_ptr<TokenizerFlags>& flags) {
+  CLI::App* direction = verb.add_subcommand(name, help);
+  direction->add_option("MODEL", flags->model, "Directory or hub id; only its tokenizer is opened")
+      ->required();
+  direction->add_flag("--json", flags->json, "Print a JSON object");
+  return direction;
+}
+
+}  // namespace
+
+void AddTokenizer(CLI::App& program, Action& action) {
+  CLI::App* verb = program.add_subcommand("tokenizer", "Turn text into token ids and back");
+  verb->require_subcommand(1);
+  const auto flags = std::make_shared<TokenizerFlags>();
+
+  CLI::App* encode = AddDirection(*verb, "encode", "Text to ids, without a BOS token", flags);
+  encode->add_option("--file", flags->file, "Text to encode; default: standard input")
+      ->type_name("FILE");
+  encode->add_flag("--plain", flags->plain, "Names of control tokens stay text");
+  encode->callback([flags, &action] { action = [flags] { return Encode(*flags); }; });
+
+  CLI::App* decode = AddDirection(*verb, "decode", "Ids to text", flags);
+  decode->add_option("--ids", flags->ids, "Such as 1,2,3; default: standard input")
+      ->type_name("IDS");
+  decode->callback([flags, &action] { action = [flags] { return Decode(*flags); }; });
+
+  const Example to_ids = {"baleen tokenizer encode models/baleen-stories-mini --file story.txt",
+                          "prints ids, separated by commas"};
+  const Example to_text = {
+      "baleen tokenizer decode models/baleen-stories-mini --ids 861,628,267,498",
+      "prints the text of these tokens"};
+  for (CLI::App* app : {verb, encode, decode}) SetExamples(*app, to_ids, to_text);
+}
+
+}  // namespace baleen
