@@ -22,6 +22,7 @@ namespace {
 struct BenchFlags {
   EngineFlags engine;
   ThroughputOptions run;
+  size_t prompt_tokens = 0;   // 0: the default, or what the model's context has room for
   size_t context_tokens = 0;  // 0: as the prompt
   bool json = false;
 };
@@ -83,15 +84,32 @@ Json ToJson(const ModelInfo& info, const ThroughputOptions& options, const Roof&
             {"gops_i8", roof.gops_i8}}}};
 }
 
+// The default prompt is shortened for a model whose context has no room for it and the answer.
+size_t DefaultPrompt(ThroughputOptions options, size_t max_context_tokens) {
+  const size_t wanted = options.prompt_tokens;
+  options.prompt_tokens = options.context_tokens = 0;
+  const size_t others = ContextFor(options);
+  return std::min(wanted, max_context_tokens - std::min(others, max_context_tokens - 1));
+}
+
 int Bench(const BenchFlags& flags) {
   ThroughputOptions options = flags.run;
-  options.context_tokens = flags.context_tokens > 0 ? flags.context_tokens : options.prompt_tokens;
+  const auto set_prompt = [&](size_t num_tokens) {
+    options.prompt_tokens = num_tokens;
+    options.context_tokens = flags.context_tokens > 0 ? flags.context_tokens : num_tokens;
+  };
   EngineOptions engine_options = flags.engine.ToOptions();
-  engine_options.max_context_tokens = ContextFor(options);
   engine_options.max_sequences = options.batch_size;
+  if (flags.prompt_tokens > 0) {
+    set_prompt(flags.prompt_tokens);
+    engine_options.max_context_tokens = ContextFor(options);
+  }
   Progress progress("measuring " + flags.engine.model());
   const auto engine = Engine::Open(flags.engine.model(), engine_options);
   PrintNotes(engine->info());
+  if (flags.prompt_tokens == 0) {
+    set_prompt(DefaultPrompt(options, engine->info().max_context_tokens));
+  }
 
   Throughput result;
   Roof roof;
@@ -121,7 +139,8 @@ void AddBench(CLI::App& program, Action& action) {
     verb->add_option(name, value, help)->type_name("N")->check(CLI::Range(size_t{1}, max));
   };
   constexpr size_t kMaxTokens = size_t{1} << 24;
-  count("--prompt", flags->run.prompt_tokens, kMaxTokens, "Tokens of a prompt; default: 512");
+  count("--prompt", flags->prompt_tokens, kMaxTokens,
+        "Tokens of a prompt; default: 512, or what the context has room for");
   count("--generate", flags->run.generate_tokens, kMaxTokens, "Tokens of an answer; default: 64");
   count("--context", flags->context_tokens, kMaxTokens,
         "Tokens in the context when decoding begins; default: as --prompt");

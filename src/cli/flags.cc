@@ -57,8 +57,7 @@ std::optional<double> UnitFactor(std::string_view unit) {
 
 void EngineFlags::AddTo(CLI::App& verb) {
   verb.add_option("MODEL", model_,
-                  "Directory with config.json and safetensors, a weights file in one, or a hub id "
-                  "in the local Hugging Face cache")
+                  "Directory, weights file, or hub id in the local Hugging Face cache")
       ->required();
   verb.add_option("--threads", num_threads_, "Compute threads; default: one for each core")
       ->type_name("N")

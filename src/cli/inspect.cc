@@ -20,7 +20,7 @@ namespace baleen {
 namespace {
 
 struct InspectFlags {
-  std::string path;
+  EngineFlags engine;
   bool json = false;
   bool tensors = false;
 };
@@ -34,9 +34,9 @@ struct Fit {
   uint64_t cache_tokens = 0;    // beside these weights; 0: not even they fit
 };
 
-Fit FitOf(const ParameterCount& count, uint64_t cache_bytes_per_token) {
+Fit FitOf(const ParameterCount& count, uint64_t cache_bytes_per_token, uint64_t memory_limit) {
   Fit fit;
-  fit.available_bytes = AvailableMemoryBytes();
+  fit.available_bytes = memory_limit > 0 ? memory_limit : AvailableMemoryBytes();
   fit.weight_bytes = count.total_bytes;
   fit.resident_bytes = count.resident_bytes;
   fit.all_weights = count.total_bytes < fit.available_bytes;
@@ -151,9 +151,28 @@ Json TensorsJson(const WeightSource& source) {
   return tensors;
 }
 
-Json ReportJson(const Checkpoint& checkpoint, const ParameterCount& count,
-                uint64_t cache_bytes_per_token) {
-  const Fit fit = FitOf(count, cache_bytes_per_token);
+// All that is told of a checkpoint.
+struct Report {
+  const Checkpoint& checkpoint;
+  ParameterCount count;
+  uint64_t cache_bytes_per_token;
+  Fit fit;
+};
+
+Report MakeReport(const Checkpoint& checkpoint, const EngineOptions& options) {
+  const ModelConfig& config = checkpoint.config.model;
+  const ParameterCount count = CountParameters(config, checkpoint.weights);
+  const bool f32_cache =
+      options.cache_dtype == CacheDType::kF32 ||
+      (options.cache_dtype == CacheDType::kAuto && options.precision == Precision::kF32);
+  const uint64_t cache_bytes_per_token = uint64_t{config.latent_dim()} * config.num_hidden_layers *
+                                         DTypeSize(f32_cache ? DType::kF32 : DType::kBF16);
+  return {checkpoint, count, cache_bytes_per_token,
+          FitOf(count, cache_bytes_per_token, options.memory_limit_bytes)};
+}
+
+Json ReportJson(const Report& report) {
+  const auto& [checkpoint, count, cache_bytes_per_token, fit] = report;
   return {{"path", checkpoint.path.directory},
           {"architecture", checkpoint.config.model.model_type},
           {"quantization", count.main_dtype},
@@ -235,8 +254,8 @@ std::string DescribeChatTemplate(const TextSide& text) {
   return "unknown: " + text.chat_template_problem;
 }
 
-void PrintReport(const Checkpoint& checkpoint, const ParameterCount& count,
-                 uint64_t cache_bytes_per_token, bool each_tensor) {
+void PrintReport(const Report& report, bool each_tensor) {
+  const auto& [checkpoint, count, cache_bytes_per_token, fit] = report;
   const auto line = [](const char* name, const std::string& value) {
     Print(fmt::format("{:<16}{}\n", name, ForTerminal(value)));
   };
@@ -246,8 +265,8 @@ void PrintReport(const Checkpoint& checkpoint, const ParameterCount& count,
   line("weights", fmt::format("{}, {}", count.main_dtype, HumanBytes(count.total_bytes)));
   line("parameters", fmt::format("{} ({}), {} active", HumanCount(count.total), count.total,
                                  HumanCount(count.active)));
-  line("cache", fmt::format("{} bytes a token in BF16", cache_bytes_per_token));
-  line("memory", DescribeFit(FitOf(count, cache_bytes_per_token)));
+  line("cache", fmt::format("{} bytes a token", cache_bytes_per_token));
+  line("memory", DescribeFit(fit));
   line("chat template", DescribeChatTemplate(text));
   if (!text.tokenizer) line("tokenizer", text.tokenizer_problem);
   line("sampling", SamplingJson(text.default_sampling).dump());
@@ -269,18 +288,16 @@ void PrintReport(const Checkpoint& checkpoint, const ParameterCount& count,
 }
 
 int Inspect(const InspectFlags& flags) {
+  const EngineOptions options = flags.engine.ToOptions();
   const Checkpoint checkpoint = [&] {
-    const Progress progress("opening " + flags.path);
-    return OpenCheckpoint(flags.path);
+    const Progress progress("opening " + flags.engine.model());
+    return OpenCheckpoint(flags.engine.model());
   }();
-  const ModelConfig& config = checkpoint.config.model;
-  const ParameterCount count = CountParameters(config, checkpoint.weights);
-  const uint64_t cache_bytes_per_token =
-      uint64_t{config.latent_dim()} * DTypeSize(DType::kBF16) * config.num_hidden_layers;
+  const Report report = MakeReport(checkpoint, options);
   if (flags.json) {
-    PrintJson(ReportJson(checkpoint, count, cache_bytes_per_token));
+    PrintJson(ReportJson(report));
   } else {
-    PrintReport(checkpoint, count, cache_bytes_per_token, flags.tensors);
+    PrintReport(report, flags.tensors);
   }
   return 0;
 }
@@ -290,8 +307,7 @@ int Inspect(const InspectFlags& flags) {
 void AddInspect(CLI::App& program, Action& action) {
   CLI::App* verb = program.add_subcommand("inspect", "Show what a model holds and what it needs");
   const auto flags = std::make_shared<InspectFlags>();
-  verb->add_option("PATH", flags->path, "Directory, weights file or hub id, as for run")
-      ->required();
+  flags->engine.AddTo(*verb);
   verb->add_flag("--tensors", flags->tensors, "A line for each tensor, not for each kind");
   verb->add_flag("--json", flags->json, "Print a JSON object, with every tensor");
   SetExamples(*verb,

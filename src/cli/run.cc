@@ -154,29 +154,33 @@ int AnswerOnce(Engine& engine, const ChatSettings& settings, const std::string& 
              : 0;
 }
 
+// Unset: a person is there to chat with.
+std::optional<std::string> ReadPrompt(const RunFlags& flags) {
+  if (flags.prompt || StdinIsTerminal()) return flags.prompt;
+  std::string text = ReadStdin();
+  if (text.empty()) {
+    Throw(ErrorCode::kInvalidArgument,
+          "the prompt is empty: give -p TEXT, text on standard input, or a terminal to chat");
+  }
+  return text;
+}
+
 int Run(const RunFlags& flags) {
-  EngineOptions options = flags.engine.ToOptions();
-  options.max_context_tokens = flags.context_tokens;
-  options.max_sequences = 1;
-  std::optional<std::string> prompt = flags.prompt;
-  if (!prompt && !StdinIsTerminal()) {
-    prompt = ReadStdin();
-    if (prompt->empty()) {
-      Throw(ErrorCode::kInvalidArgument,
-            "the prompt is empty: give -p TEXT, text on standard input, or a terminal to chat");
-    }
-  }
-  if (!prompt && flags.json) {
-    Throw(ErrorCode::kInvalidArgument, "--json is for one prompt: give -p TEXT");
-  }
   if (flags.num_logprobs && !flags.json) {
     Throw(ErrorCode::kInvalidArgument, "--logprobs is shown with --json only");
   }
+  if (flags.json && !flags.prompt && StdinIsTerminal()) {
+    Throw(ErrorCode::kInvalidArgument, "--json is for one prompt: give -p TEXT");
+  }
+  EngineOptions options = flags.engine.ToOptions();
+  options.max_context_tokens = flags.context_tokens;
+  options.max_sequences = 1;
   std::unique_ptr<Engine> engine;
   {
     const Progress progress("opening " + flags.engine.model());
     engine = Engine::Open(flags.engine.model(), options);
   }
+  const std::optional<std::string> prompt = ReadPrompt(flags);
   PrintNotes(engine->info());
   const ChatSettings settings = MakeSettings(flags, engine->info());
   if (!prompt) return RunChat(*engine, settings);

@@ -17,21 +17,21 @@ namespace {
 constexpr size_t kMaxTextBytes = 1'000'000'000;
 
 struct TokenizerFlags {
-  std::string model;
+  EngineFlags engine;
   std::string file;
   std::string ids;
   bool plain = false;
   bool json = false;
 };
 
-std::unique_ptr<Engine> OpenTokenizer(const std::string& model) {
-  EngineOptions options;
+std::unique_ptr<Engine> OpenTokenizer(const EngineFlags& flags) {
+  EngineOptions options = flags.ToOptions();
   options.tokenizer_only = true;
-  return Engine::Open(model, options);
+  return Engine::Open(flags.model(), options);
 }
 
 int Encode(const TokenizerFlags& flags) {
-  const auto engine = OpenTokenizer(flags.model);
+  const auto engine = OpenTokenizer(flags.engine);
   const std::string text = flags.file.empty() ? ReadStdin() : ReadFile(flags.file, kMaxTextBytes);
   const std::vector<int32_t> ids =
       engine->Encode(text, {.parse_special = !flags.plain, .add_bos = false});
@@ -44,7 +44,7 @@ int Encode(const TokenizerFlags& flags) {
 }
 
 int Decode(const TokenizerFlags& flags) {
-  const auto engine = OpenTokenizer(flags.model);
+  const auto engine = OpenTokenizer(flags.engine);
   const std::string list = flags.ids.empty() ? ReadStdin() : flags.ids;
   const std::vector<int32_t> ids = ParseTokenIds("--ids", list);
   const std::string text = engine->Decode(ids, /*skip_special=*/false);
@@ -60,8 +60,7 @@ int Decode(const TokenizerFlags& flags) {
 CLI::App* AddDirection(CLI::App& verb, const char* name, const char* help,
                        const std::shared_ptr<TokenizerFlags>& flags) {
   CLI::App* direction = verb.add_subcommand(name, help);
-  direction->add_option("MODEL", flags->model, "Directory or hub id; only its tokenizer is opened")
-      ->required();
+  flags->engine.AddTo(*direction);
   direction->add_flag("--json", flags->json, "Print a JSON object");
   return direction;
 }
