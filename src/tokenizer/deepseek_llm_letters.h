@@ -13,6 +13,8 @@ namespace baleen {
 struct CodePointRange {
   uint32_t first;
   uint32_t last;
+
+  bool operator==(const CodePointRange&) const = default;
 };
 
 inline constexpr CodePointRange kDeepseekLlmLetters[] = {

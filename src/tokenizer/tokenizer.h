@@ -28,18 +28,13 @@ namespace baleen {
 
 // A vocabulary as GGUF stores it (tokenizer.ggml.*). The views must live until FromParts returns.
 struct TokenizerParts {
-  enum TokenType : int32_t {
-    kNormal = 1,
-    kUnknown = 2,
-    kControl = 3,
-    kUserDefined = 4,
-    kUnused = 5
-  };
+  // Values of tokenizer.ggml.token_type.
+  enum TokenType : int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };
 
-  std::string pre_tokenizer;             // "deepseek-llm", "deepseek-v3", "kimi-k2"
+  std::string_view pre_tokenizer;        // "deepseek-llm", "deepseek-v3" or "kimi-k2"
   std::vector<std::string_view> tokens;  // by id; normal ones in byte-level spelling
   std::vector<int32_t> token_types;      // as many as tokens
-  std::vector<std::string_view> merges;  // "left right" in byte-level spelling, by rank
+  std::vector<std::string_view> merges;  // "left right", lowest rank first; kimi-k2 needs none
 };
 
 // Immutable, thread-safe.
@@ -56,6 +51,15 @@ class Tokenizer {
 
   // A Hugging Face tokenizer.json.
   static std::unique_ptr<Tokenizer> FromJson(std::string_view json, std::string source);
+
+  // Kimi's tiktoken.model, and the tokenizer_config.json beside it for the names of the 256 special
+  // tokens that follow the ranks.
+  static std::unique_ptr<Tokenizer> FromTiktoken(std::string_view ranks,
+                                                 std::string_view tokenizer_config_json,
+                                                 std::string source);
+
+  // The vocabulary of a GGUF file. Control tokens become special, user-defined ones added tokens.
+  static std::unique_ptr<Tokenizer> FromParts(const TokenizerParts& parts, std::string source);
 
   // Encodes `text`, any bytes. With `parse_special`, names of added tokens in the text become these
   // tokens, special or not; without, they are text like any other (for content that users type).

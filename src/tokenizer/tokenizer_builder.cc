@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "tokenizer/byte_level.h"
+#include "tokenizer/utf8.h"
 
 namespace baleen {
 namespace {
@@ -15,7 +16,11 @@ namespace {
 bool OccursInUtf8(int byte) { return byte < 0xC0 || (byte > 0xC1 && byte < 0xF5); }
 
 // Names from a file in an error message: short, whatever the file holds.
-std::string_view Brief(std::string_view name) { return name.substr(0, 64); }
+std::string Brief(std::string_view name) {
+  std::string brief;
+  AppendValidUtf8(name.substr(0, 64), &brief);
+  return brief;
+}
 
 }  // namespace
 
@@ -56,8 +61,8 @@ void TokenizerBuilder::AddTextTokenBytes(int64_t id, std::string_view bytes) {
   }
 }
 
-void TokenizerBuilder::AddAddedToken(int64_t id, std::string_view name, bool is_special,
-                                     bool is_normalized) {
+void TokenizerBuilder::AddAddedToken(const Added& token) {
+  const auto& [id, name, is_special, is_normalized] = token;
   CheckId(id);
   if (name.empty()) {
     Throw(ErrorCode::kCorruption, "{}: the added token with id {} has an empty name", source_, id);
@@ -90,6 +95,15 @@ void TokenizerBuilder::AddAddedToken(int64_t id, std::string_view name, bool is_
     Throw(ErrorCode::kCorruption, "{}: added token \"{}\" or its id {} is there twice", source_,
           Brief(name), id);
   }
+}
+
+void TokenizerBuilder::AddMerge(std::string_view pair) {
+  const size_t space = pair.find(' ');
+  if (space == std::string_view::npos || pair.find(' ', space + 1) != std::string_view::npos) {
+    Throw(ErrorCode::kCorruption, "{}: merge {} (\"{}\") is not two tokens with a space between",
+          source_, num_merges_, Brief(pair));
+  }
+  AddMerge(pair.substr(0, space), pair.substr(space + 1));
 }
 
 void TokenizerBuilder::AddMerge(std::string_view left, std::string_view right) {
@@ -128,6 +142,7 @@ int32_t TokenizerBuilder::FindMergePart(std::string_view bytes, std::string_view
 void TokenizerBuilder::AddMergesByRank() {
   for (int32_t id = 0; id < vocabulary_.size(); ++id) {
     const std::string_view bytes = vocabulary_.Bytes(id);
+    if (vocabulary_.Find(bytes) != id) continue;  // hidden, or a hole
     for (size_t split = 1; split < bytes.size(); ++split) {
       const std::optional<int32_t> left = vocabulary_.Find(bytes.substr(0, split));
       if (!left) continue;

@@ -28,11 +28,20 @@ class TokenizerBuilder {
   // A text token by its bytes.
   void AddTextTokenBytes(int64_t id, std::string_view bytes);
 
-  // A token found by name. Where the vocabulary has its id or its name, both must agree.
-  void AddAddedToken(int64_t id, std::string_view name, bool is_special, bool is_normalized);
+  // A token found by name; the fields are those of AddedToken.
+  struct Added {
+    int64_t id;
+    std::string_view name;
+    bool is_special;
+    bool is_normalized = false;
+  };
+  // Where the vocabulary has its id or its name, both must agree.
+  void AddAddedToken(const Added& token);
 
   // The next merge: of two text tokens, in byte-level spelling, into a third.
   void AddMerge(std::string_view left, std::string_view right);
+  // The same, as "left right".
+  void AddMerge(std::string_view pair);
   // All merges of tiktoken's rule: two tokens merge if their bytes together are a token, and rank
   // as that token's id.
   void AddMergesByRank();

@@ -13,6 +13,7 @@
 #include "tokenizer/pre_tokenizer_patterns.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/tokenizer_builder.h"
+#include "tokenizer/tokenizer_json_reader.h"
 
 namespace baleen {
 namespace {
@@ -26,19 +27,20 @@ class JsonLoader {
   JsonLoader(std::string_view json, std::string source)
       : num_file_bytes_(json.size()),
         document_(JsonDocument::Parse(json, std::move(source))),
+        reader_(document_.source()),
         root_(document_.object()) {}
 
   std::unique_ptr<Tokenizer> Load() {
     CheckNormalizer();
     CheckDecoder();
     const PreTokenizer pre_tokenizer = ReadPreTokenizer();
-    const object model = Get<object>(root_, "model", "an object");
+    const object model = reader_.Get<object>(root_, "model", "an object");
     const bool ignore_merges = ReadModelOptions(model);
-    const object vocab = Get<object>(model, "vocab", "an object");
-    const array merges = Get<array>(model, "merges", "an array");
+    const object vocab = reader_.Get<object>(model, "vocab", "an object");
+    const array merges = reader_.Get<array>(model, "merges", "an array");
     TokenizerBuilder builder(document_.source(), vocab.size(), num_file_bytes_, merges.size());
     for (const auto [spelling, id] : vocab) {
-      builder.AddTextToken(As<int64_t>(id, "an id in model.vocab", "an integer"), spelling);
+      builder.AddTextToken(reader_.As<int64_t>(id, "an id in model.vocab", "an integer"), spelling);
     }
     ReadAddedTokens(&builder);
     for (const element merge : merges) ReadMerge(merge, &builder);
@@ -48,51 +50,22 @@ class JsonLoader {
  private:
   const std::string& source() const { return document_.source(); }
 
-  template <typename T>
-  T As(element value, std::string_view what, std::string_view type) const {
-    T result;
-    if (value.get(result)) {
-      Throw(ErrorCode::kCorruption, "{}: {} is not {}", source(), what, type);
-    }
-    return result;
-  }
-
-  template <typename T>
-  T Get(object parent, std::string_view key, std::string_view type) const {
-    element value;
-    if (parent[key].get(value)) {
-      Throw(ErrorCode::kCorruption, "{}: the key \"{}\" is missing", source(), key);
-    }
-    return As<T>(value, key, type);
-  }
-
-  // A value that is absent or null is nullopt.
-  std::optional<element> GetOptional(object parent, std::string_view key) const {
-    element value;
-    if (parent[key].get(value) || value.is_null()) return std::nullopt;
-    return value;
-  }
-
-  bool GetFlag(object parent, std::string_view key, bool absent) const {
-    const std::optional<element> value = GetOptional(parent, key);
-    return value ? As<bool>(*value, key, "true or false") : absent;
-  }
-
   std::string_view TypeOf(object value) const {
-    return Get<std::string_view>(value, "type", "a string");
+    return reader_.Get<std::string_view>(value, "type", "a string");
   }
 
   void CheckNormalizer() const {
-    const std::optional<element> value = GetOptional(root_, "normalizer");
+    const std::optional<element> value = reader_.GetOptional(root_, "normalizer");
     if (!value) return;
-    const object normalizer = As<object>(*value, "normalizer", "an object");
+    const object normalizer = reader_.As<object>(*value, "normalizer", "an object");
     const std::string_view type = TypeOf(normalizer);
-    if (type == "Sequence" && Get<array>(normalizer, "normalizers", "an array").size() == 0) return;
+    if (type == "Sequence" && reader_.Get<array>(normalizer, "normalizers", "an array").size() == 0)
+      return;
     Throw(ErrorCode::kUnimplemented, "{}: normalizer \"{}\" is not supported", source(), type);
   }
 
   void CheckDecoder() const {
-    const object decoder = Get<object>(root_, "decoder", "an object");
+    const object decoder = reader_.Get<object>(root_, "decoder", "an object");
     const std::string_view type = TypeOf(decoder);
     if (type == "ByteLevel") return;
     Throw(ErrorCode::kUnimplemented, "{}: decoder \"{}\" is not supported, only byte-level BPE is",
@@ -101,10 +74,10 @@ class JsonLoader {
 
   PreTokenizer ReadPreTokenizer() const {
     std::vector<PreTokenizerStep> steps;
-    const object outer = Get<object>(root_, "pre_tokenizer", "an object");
+    const object outer = reader_.Get<object>(root_, "pre_tokenizer", "an object");
     if (TypeOf(outer) == "Sequence") {
-      for (const element step : Get<array>(outer, "pretokenizers", "an array")) {
-        steps.push_back(ReadStep(As<object>(step, "a step of pre_tokenizer", "an object")));
+      for (const element step : reader_.Get<array>(outer, "pretokenizers", "an array")) {
+        steps.push_back(ReadStep(reader_.As<object>(step, "a step of pre_tokenizer", "an object")));
       }
     } else {
       steps.push_back(ReadStep(outer));
@@ -125,19 +98,21 @@ class JsonLoader {
     using Kind = PreTokenizerStep::Kind;
     const std::string_view type = TypeOf(step);
     if (type == "Split") {
-      const object pattern = Get<object>(step, "pattern", "an object");
-      const auto behavior = Get<std::string_view>(step, "behavior", "a string");
+      const object pattern = reader_.Get<object>(step, "pattern", "an object");
+      const auto behavior = reader_.Get<std::string_view>(step, "behavior", "a string");
       element regex;
-      if (pattern["Regex"].get(regex) || behavior != "Isolated" || GetFlag(step, "invert", false)) {
+      if (pattern["Regex"].get(regex) || behavior != "Isolated" ||
+          reader_.GetFlag(step, "invert", false)) {
         Throw(ErrorCode::kUnimplemented,
               "{}: pre_tokenizer has a Split that is not by Regex, Isolated, not inverted",
               source());
       }
-      return {Kind::kSplit, std::string(As<std::string_view>(regex, "Regex", "a string"))};
+      return {Kind::kSplit, std::string(reader_.As<std::string_view>(regex, "Regex", "a string"))};
     }
-    if (type == "Digits" && GetFlag(step, "individual_digits", false)) return {Kind::kDigits, ""};
-    if (type == "ByteLevel" && !GetFlag(step, "add_prefix_space", true) &&
-        !GetFlag(step, "use_regex", true)) {
+    if (type == "Digits" && reader_.GetFlag(step, "individual_digits", false))
+      return {Kind::kDigits, ""};
+    if (type == "ByteLevel" && !reader_.GetFlag(step, "add_prefix_space", true) &&
+        !reader_.GetFlag(step, "use_regex", true)) {
       return {Kind::kByteLevel, ""};
     }
     Throw(ErrorCode::kUnimplemented,
@@ -156,7 +131,7 @@ class JsonLoader {
       if (key == "type" || key == "vocab" || key == "merges") {
         is_supported = true;
       } else if (key == "ignore_merges") {
-        ignore_merges = As<bool>(value, key, "true or false");
+        ignore_merges = reader_.As<bool>(value, key, "true or false");
         is_supported = true;
       } else if (key == "unk_token" || key == "fuse_unk") {
         is_supported = true;  // all bytes have tokens (checked at the end), so nothing is unknown
@@ -164,9 +139,10 @@ class JsonLoader {
         double dropout = 0.0;
         is_supported = value.is_null() || (!value.get(dropout) && dropout == 0.0);
       } else if (key == "byte_fallback") {
-        is_supported = !As<bool>(value, key, "true or false");
+        is_supported = !reader_.As<bool>(value, key, "true or false");
       } else if (key == "continuing_subword_prefix" || key == "end_of_word_suffix") {
-        is_supported = value.is_null() || As<std::string_view>(value, key, "a string").empty();
+        is_supported =
+            value.is_null() || reader_.As<std::string_view>(value, key, "a string").empty();
       }
       if (!is_supported) {
         Throw(ErrorCode::kUnimplemented, "{}: model option \"{}\" is not supported with this value",
@@ -177,46 +153,31 @@ class JsonLoader {
   }
 
   void ReadAddedTokens(TokenizerBuilder* builder) const {
-    const std::optional<element> value = GetOptional(root_, "added_tokens");
+    const std::optional<element> value = reader_.GetOptional(root_, "added_tokens");
     if (!value) return;
-    for (const element item : As<array>(*value, "added_tokens", "an array")) {
-      const object token = As<object>(item, "an item of added_tokens", "an object");
-      const auto id = Get<int64_t>(token, "id", "an integer");
-      const auto name = Get<std::string_view>(token, "content", "a string");
-      for (const char* option : {"single_word", "lstrip", "rstrip"}) {
-        if (GetFlag(token, option, false)) {
-          Throw(ErrorCode::kUnimplemented, "{}: added token {} has \"{}\", which is not supported",
-                source(), id, option);
-        }
-      }
-      const bool is_special = GetFlag(token, "special", false);
-      builder->AddAddedToken(id, name, is_special, GetFlag(token, "normalized", !is_special));
+    for (const element item : reader_.As<array>(*value, "added_tokens", "an array")) {
+      const object token = reader_.As<object>(item, "an item of added_tokens", "an object");
+      const auto id = reader_.Get<int64_t>(token, "id", "an integer");
+      builder->AddAddedToken(reader_.ReadAddedToken(id, token));
     }
   }
 
   // "left right" in files up to 2024, ["left", "right"] since.
   void ReadMerge(element merge, TokenizerBuilder* builder) const {
     std::string_view pair;
-    if (!merge.get(pair)) {
-      const size_t space = pair.find(' ');
-      if (space == std::string_view::npos || pair.find(' ', space + 1) != std::string_view::npos) {
-        Throw(ErrorCode::kCorruption, "{}: merge \"{}\" is not two tokens and a space between",
-              source(), pair.substr(0, 64));
-      }
-      builder->AddMerge(pair.substr(0, space), pair.substr(space + 1));
-      return;
-    }
-    const array parts = As<array>(merge, "an item of model.merges", "a string or an array");
+    if (!merge.get(pair)) return builder->AddMerge(pair);
+    const array parts = reader_.As<array>(merge, "an item of model.merges", "a string or an array");
     if (parts.size() != 2) {
       Throw(ErrorCode::kCorruption, "{}: an item of model.merges has {} parts, not 2", source(),
             parts.size());
     }
-    builder->AddMerge(As<std::string_view>(parts.at(0), "part of a merge", "a string"),
-                      As<std::string_view>(parts.at(1), "part of a merge", "a string"));
+    builder->AddMerge(reader_.As<std::string_view>(parts.at(0), "part of a merge", "a string"),
+                      reader_.As<std::string_view>(parts.at(1), "part of a merge", "a string"));
   }
 
   size_t num_file_bytes_;
   JsonDocument document_;
+  JsonReader reader_;
   object root_;
 };
 
