@@ -112,9 +112,10 @@ class ChatSession {
     return EndTurn(answer.completion);
   }
 
-  static bool EndTurn(const Completion& completion) {
-    if (completion.finish_reason == FinishReason::kLength) {
-      Note("(cut off: --max-tokens or the context is used up; /clear makes room)");
+  bool EndTurn(const Completion& completion) const {
+    const size_t num_tokens = completion.prompt_tokens + completion.tokens.size();
+    if (num_tokens >= engine_.info().max_context_tokens) {
+      Note(fmt::format("(the context of {} tokens is full; /clear makes room)", num_tokens));
     }
     return completion.finish_reason != FinishReason::kCancelled;
   }
