@@ -304,6 +304,11 @@ void EngineImpl::GiveLogits(const Step& step, const float* hidden) {
   for (size_t begin = 0; begin < step.outputs.size(); begin += kLogitsRows) {
     const size_t rows = std::min(kLogitsRows, step.outputs.size() - begin);
     model_.Logits(hidden + begin * model_.config().hidden_size, rows, logits, ctx_);
+    {
+      // Before anybody hears of the step: who measures between two tokens must not miss it.
+      std::lock_guard lock(mutex_);
+      work_ = ctx_.work;
+    }
     PublishWork();
     for (size_t i = 0; i < rows; ++i) {
       const auto [sequence, position] = step.outputs[begin + i];
