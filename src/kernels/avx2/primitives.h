@@ -20,9 +20,9 @@ struct Primitives {
   static constexpr size_t kLanes = 8;
   static constexpr bool kHasBf16Dot = false;
 
-  // Inner-product tile, 3 x 4: 12 sums + 3 activations + 1 weight = 16 of 16 registers; 7 loads for
-  // 12 multiply-adds.
-  static constexpr size_t kInnerM = 3, kInnerN = 4;
+  // Inner-product tile, 4 x 3: 12 sums + 3 weights + 1 activation = 16 of 16 registers; 7 loads and
+  // 3 widenings for 12 multiply-adds.
+  static constexpr size_t kInnerM = 4, kInnerN = 3;
   // One activation row: 8 sums + 1 activation + 1 weight; 8 chains feed two multiply-adds a cycle.
   static constexpr size_t kStreamN = 8;
   // Outer-product tile, 4 x 2 vectors: 8 sums + 2 weights + 1 broadcast = 11 of 16 registers.

@@ -22,9 +22,9 @@ struct Primitives {
   static constexpr size_t kLanes = 16;
   static constexpr bool kHasBf16Dot = false;
 
-  // Inner-product tile, 4 x 6: 24 sums + 4 activations + 1 weight (streamed) = 29 of 32 registers;
-  // 10 loads for 24 multiply-adds.
-  static constexpr size_t kInnerM = 4, kInnerN = 6;
+  // Inner-product tile, 6 x 4: 24 sums + 4 weights + 1 activation = 29 of 32 registers; 10 loads
+  // and 4 widenings for 24 multiply-adds. Rows of weights come in multiples of 4.
+  static constexpr size_t kInnerM = 6, kInnerN = 4;
   // One activation row: 8 weight rows at once hide the latency of the multiply-add (4 cycles).
   static constexpr size_t kStreamN = 8;
   // Outer-product tile, 8 x 2 vectors: 16 sums + 2 weights + 1 broadcast = 19 of 32 registers; the

@@ -119,11 +119,20 @@ BALEEN_INLINE void WithFormat(DType dtype, const Use& use) {
   }
 }
 
-// out[0, n) = the row, widened.
+// Asks for the byte at `distance` from `data` ahead of its use; the address need not be valid.
+BALEEN_INLINE void PrefetchAt(const std::byte* data, size_t distance) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(data) + distance), 0,
+                     2);
+}
+
+// out[0, n) = the row, widened. Asks for what lies `ahead` bytes behind it.
 template <typename P, typename Format>
-void DecodeTo(const Row& row, size_t n, float* out) {
+void DecodeTo(const Row& row, size_t n, float* out, size_t ahead = 0) {
   size_t k = 0;
-  for (; k + P::kLanes <= n; k += P::kLanes) P::Store(out + k, Format::Load(row, k));
+  for (; k + P::kLanes <= n; k += P::kLanes) {
+    PrefetchAt(row.data, k * Format::kBytes + ahead);
+    P::Store(out + k, Format::Load(row, k));
+  }
   if (k < n) P::Store(out + k, Format::Load(row, k, n - k), n - k);
 }
 

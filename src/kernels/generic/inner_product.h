@@ -21,7 +21,7 @@ struct WideProduct {
   using P = Primitives;
   using Operand = typename P::F32;
   static constexpr size_t kStep = P::kLanes;
-  static constexpr size_t kStepBytesW = kStep * WFormat::kBytes;
+  static constexpr size_t kBytesW = WFormat::kBytes;
 
   BALEEN_INLINE static Operand LoadX(const Row& x, size_t k) { return XFormat::Load(x, k); }
   BALEEN_INLINE static Operand LoadX(const Row& x, size_t k, size_t n) {
@@ -42,7 +42,7 @@ struct PairProduct {
   using P = Primitives;
   using Operand = typename P::Bf16;
   static constexpr size_t kStep = 2 * P::kLanes;
-  static constexpr size_t kStepBytesW = kStep * 2;
+  static constexpr size_t kBytesW = 2;
 
   BALEEN_INLINE static Operand LoadX(const Row& x, size_t k) {
     return P::LoadPairs(x.data + 2 * k);
@@ -64,9 +64,31 @@ struct Output {
   size_t n_stride;
 };
 
-// Whether a tile asks for the rows behind it ahead of time: worth it while weights stream from
-// memory, in the way when they come from a cache.
+// Whether a tile asks for the rows behind it ahead of time: worth it for the first rows of
+// activations, while the weights stream from memory; in the way once they come from a cache.
 enum class Prefetch { kNo, kNextTile };
+
+// sums[m][n] += x[m] . w[n] over one step; load_x(m) and load_w(n) give the operands. The smaller
+// side is held in registers, the other passes by.
+template <typename Product, size_t M, size_t N, typename LoadX, typename LoadW>
+BALEEN_INLINE void Step(const LoadX& load_x, const LoadW& load_w,
+                        typename Product::P::F32 (&sums)[M][N]) {
+  if constexpr (M < N) {
+    typename Product::Operand xs[M];
+    for (size_t m = 0; m < M; ++m) xs[m] = load_x(m);
+    for (size_t n = 0; n < N; ++n) {
+      const auto ws = load_w(n);
+      for (size_t m = 0; m < M; ++m) sums[m][n] = Product::MulAdd(xs[m], ws, sums[m][n]);
+    }
+  } else {
+    typename Product::Operand ws[N];
+    for (size_t n = 0; n < N; ++n) ws[n] = load_w(n);
+    for (size_t m = 0; m < M; ++m) {
+      const auto xs = load_x(m);
+      for (size_t n = 0; n < N; ++n) sums[m][n] = Product::MulAdd(xs, ws[n], sums[m][n]);
+    }
+  }
+}
 
 // sums[m][n] += x[m] . w[n] over [0, K).
 template <typename Product, size_t M, size_t N, Prefetch kPrefetch>
@@ -75,27 +97,19 @@ BALEEN_INLINE void Accumulate(const Row (&x)[M], const Row (&w)[N], size_t K,
   constexpr size_t kStep = Product::kStep;
   size_t k = 0;
   for (; k + kStep <= K; k += kStep) {
-    typename Product::Operand xs[M];
-    for (size_t m = 0; m < M; ++m) xs[m] = Product::LoadX(x[m], k);
-    for (size_t n = 0; n < N; ++n) {
-      const auto ws = Product::LoadW(w[n], k);
-      if constexpr (kPrefetch == Prefetch::kNextTile) {
-        // Rows follow one another, so the same row of the next tile is N rows away.
-        const size_t bytes = k / kStep * Product::kStepBytesW;
-        const auto next =
-            reinterpret_cast<uintptr_t>(w[n].data) + bytes + N * (K / kStep * Product::kStepBytesW);
-        __builtin_prefetch(reinterpret_cast<const void*>(next), 0, 2);
-      }
-      for (size_t m = 0; m < M; ++m) sums[m][n] = Product::MulAdd(xs[m], ws, sums[m][n]);
+    if constexpr (kPrefetch == Prefetch::kNextTile) {
+      // Rows follow one another, so the same row of the next tile is N rows away.
+      for (size_t n = 0; n < N; ++n) PrefetchAt(w[n].data, (k + N * K) * Product::kBytesW);
     }
+    Step<Product, M, N>([&](size_t m) BALEEN_INLINE_LAMBDA { return Product::LoadX(x[m], k); },
+                        [&](size_t n) BALEEN_INLINE_LAMBDA { return Product::LoadW(w[n], k); },
+                        sums);
   }
   if (k < K) {
-    typename Product::Operand xs[M];
-    for (size_t m = 0; m < M; ++m) xs[m] = Product::LoadX(x[m], k, K - k);
-    for (size_t n = 0; n < N; ++n) {
-      const auto ws = Product::LoadW(w[n], k, K - k);
-      for (size_t m = 0; m < M; ++m) sums[m][n] = Product::MulAdd(xs[m], ws, sums[m][n]);
-    }
+    const size_t left = K - k;
+    Step<Product, M, N>(
+        [&](size_t m) BALEEN_INLINE_LAMBDA { return Product::LoadX(x[m], k, left); },
+        [&](size_t n) BALEEN_INLINE_LAMBDA { return Product::LoadW(w[n], k, left); }, sums);
   }
 }
 
@@ -143,13 +157,24 @@ BALEEN_INLINE void InnerTileOf(const XRows& x, size_t first, size_t rows, const 
   }
 }
 
-// Rows [0, num_rows) of x against N weight rows, kInnerM at a time.
+// How many of `left` rows the next tile takes: the last two tiles share what is left, since one of
+// four and one of four are faster than one of six and one of two.
+template <size_t M>
+BALEEN_INLINE size_t TileRows(size_t left) {
+  if (left >= 2 * M) return M;
+  return left > M ? (left + 1) / 2 : left;
+}
+
+// Rows [0, num_rows) of x against N weight rows, kInnerM at a time; kPrefetch is for the first.
 template <typename Product, size_t N, Prefetch kPrefetch, typename XRows>
 void InnerColumn(const XRows& x, size_t num_rows, const Row (&w)[N], size_t K, const Output& y) {
   constexpr size_t kM = Product::P::kInnerM;
-  for (size_t m = 0; m < num_rows; m += kM) {
-    const size_t rows = num_rows - m < kM ? num_rows - m : kM;
-    InnerTileOf<Product, kM, N, kPrefetch>(x, m, rows, w, K, y);
+  const size_t first = TileRows<kM>(num_rows);
+  InnerTileOf<Product, kM, N, kPrefetch>(x, 0, first, w, K, y);
+  for (size_t m = first; m < num_rows;) {
+    const size_t rows = TileRows<kM>(num_rows - m);
+    InnerTileOf<Product, kM, N, Prefetch::kNo>(x, m, rows, w, K, y);
+    m += rows;
   }
 }
 

@@ -2,9 +2,10 @@
 // summation: inner_product.h). The ladder of steps and their measured gains:
 // docs/kernels/matmul.md.
 //
-// Few rows: the weights pass by once and are decoded in registers. Many rows: activations are cut
-// into blocks that stay in the L2 cache, and a tile of weight rows is widened to F32 once for a
-// block (a BF16 product needs no widening and reads the stored rows).
+// Weights are widened in registers at each use: a tile of BF16 reads half the bytes that its
+// widened copy would, and that is worth more than the instructions. Only FP8, which is dear to
+// widen, is widened once for many rows, into scratch. Activations are cut into blocks that stay in
+// the L2 cache while the weights pass by.
 #ifndef BALEEN_KERNELS_GENERIC_MATMUL_H_
 #define BALEEN_KERNELS_GENERIC_MATMUL_H_
 
@@ -18,7 +19,7 @@
 
 namespace baleen::kernels::generic {
 
-// From this many rows on, widening a tile of weights once is cheaper than at each use.
+// From this many rows on, widening a tile of FP8 weights once is cheaper than at each use.
 inline constexpr size_t kUnpackRows = 8;
 // Half of an L2 cache of 1 MB (Zen 4; 2 MB on Sapphire Rapids): the other half is for weights.
 inline constexpr size_t kActivationBlockBytes = size_t{512} << 10;
@@ -66,7 +67,7 @@ struct UnpackedTiles {
     const size_t stride = (cols + 63) / 64 * 64 + 16;
     for (size_t i = 0; i < N; ++i) {
       float* out = reinterpret_cast<float*>(scratch) + i * stride;
-      DecodeTo<P, Format>(rows[n + i], cols, out);
+      DecodeTo<P, Format>(rows[n + i], cols, out, N * rows.row_bytes);
       tile[i] = {reinterpret_cast<const std::byte*>(out), nullptr};
     }
   }
@@ -119,19 +120,16 @@ void MatMulAs(const ActivationRows<P>& x, size_t num_rows, size_t x_bytes, const
               std::byte* scratch, const Output& y) {
   if (num_rows == 1) return MatVec<P, Product, Format>(x, w, y);
   const StoredTiles<Product, Format> stored{StoredRows<P, Format>(w)};
-  if (num_rows < kUnpackRows) {
-    return InnerProducts<Prefetch::kNextTile>(x, num_rows, stored, w.rows, w.cols, y);
-  }
   const size_t fitting = kActivationBlockBytes / (w.cols * x_bytes + 1) / P::kInnerM * P::kInnerM;
   const size_t block = fitting > P::kInnerM ? fitting : P::kInnerM;
   for (size_t m = 0; m < num_rows; m += block) {
     const size_t rows = num_rows - m < block ? num_rows - m : block;
     const Output out = {y.data + m * y.m_stride, y.m_stride, y.n_stride};
-    if constexpr (kUnpack) {
+    if (kUnpack && num_rows >= kUnpackRows) {
       const UnpackedTiles<P, Format> unpacked{StoredRows<P, Format>(w), w.cols, scratch};
       InnerProducts<Prefetch::kNo>(x.From(m), rows, unpacked, w.rows, w.cols, out);
     } else {
-      InnerProducts<Prefetch::kNo>(x.From(m), rows, stored, w.rows, w.cols, out);
+      InnerProducts<Prefetch::kNextTile>(x.From(m), rows, stored, w.rows, w.cols, out);
     }
   }
 }
@@ -160,7 +158,7 @@ void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, 
   if (type == ActivationType::kF32) {
     WithFormat<P>(w.dtype, [&](auto format) {
       using Format = decltype(format);
-      constexpr bool kUnpack = !std::is_same_v<Format, F32Format<P>>;
+      constexpr bool kUnpack = std::is_same_v<Format, F8Format<P>>;
       MatMulAs<P, WideProduct<P, F32Format<P>, Format>, Format, kUnpack>(x, num_rows, 4, w, scratch,
                                                                          y);
     });
