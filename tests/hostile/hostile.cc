@@ -134,7 +134,7 @@ std::string Judge(const HostileCase& hostile, const Outcome& outcome) {
 
 std::vector<HostileCase> AllCases() {
   std::vector<HostileCase> all;
-  for (const auto& cases : {SafetensorsCases(), SafetensorsIndexCases()}) {
+  for (const auto& cases : {SafetensorsCases(), SafetensorsIndexCases(), CheckpointCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;
