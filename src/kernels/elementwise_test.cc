@@ -78,8 +78,8 @@ TEST_P(ElementwiseTest, AddScaledRoundsOnce) {
 
 TEST_P(ElementwiseTest, DecodeRowIsExact) {
   Random random(SeedOfTest());
-  for (DType dtype : kWeightTypes) {
-    for (size_t n : kWidths) {
+  for (DType dtype : kWeightAndBlockTypes) {
+    for (size_t n : WidthsOf(dtype)) {
       const RandomMatrix w(dtype, 11, n, random, random.Below(3));
       std::vector<float> row(n), expected(n);
       table().decode_row(w.matrix, 9, row.data());

@@ -33,6 +33,20 @@ inline const std::vector<size_t> kBatches = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 17, 
 inline const std::vector<DType> kWeightTypes = {DType::kF32, DType::kBF16, DType::kF16,
                                                 DType::kF8E4M3};
 
+// The same and two block types, one for each size of block.
+inline const std::vector<DType> kWeightAndBlockTypes = {DType::kF32,    DType::kBF16, DType::kF16,
+                                                        DType::kF8E4M3, DType::kQ8_0, DType::kQ4_K};
+
+// Widths that rows of `dtype` can have.
+inline std::vector<size_t> WidthsOf(DType dtype) {
+  if (!IsBlockType(dtype)) return kWidths;
+  std::vector<size_t> widths;
+  for (size_t blocks : {1, 2, 3, 9}) {
+    if (blocks * BlockSize(dtype) <= 1024) widths.push_back(blocks * BlockSize(dtype));
+  }
+  return widths;
+}
+
 inline std::vector<const KernelTable*> RunnableTables() {
   std::vector<const KernelTable*> tables;
   for (const KernelChoice& choice : KernelChoices()) {
@@ -110,11 +124,26 @@ inline void WriteAs(DType dtype, float value, std::byte* data, size_t i) {
   }
 }
 
+// Random blocks of Q8_0 (one F16 scale) or Q4_K (a scale and one for the minima, both in front).
+inline void WriteBlocks(DType dtype, size_t count, Random& random, std::byte* data) {
+  const size_t bytes = DTypeSize(dtype), num_scales = dtype == DType::kQ4_K ? 2 : 1;
+  for (size_t i = 0; i < count * bytes; ++i) data[i] = static_cast<std::byte>(random.Below(256));
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t j = 0; j < num_scales; ++j) {
+      WriteAs(DType::kF16, RandomValue(random) / 128, data + i * bytes, j);
+    }
+  }
+}
+
 // Random weights, for FP8 with scales and with a first row inside the first block.
 struct RandomMatrix {
   RandomMatrix(DType dtype, size_t rows, size_t cols, Random& random, size_t misalignment = 0)
-      : data(rows * cols * DTypeSize(dtype), misalignment) {
-    for (size_t i = 0; i < rows * cols; ++i) WriteAs(dtype, RandomValue(random), data.data(), i);
+      : data(rows * RowBytes(dtype, cols), misalignment) {
+    if (IsBlockType(dtype)) {
+      WriteBlocks(dtype, rows * cols / BlockSize(dtype), random, data.data());
+    } else {
+      for (size_t i = 0; i < rows * cols; ++i) WriteAs(dtype, RandomValue(random), data.data(), i);
+    }
     matrix = {.dtype = dtype, .data = data.data(), .rows = rows, .cols = cols};
     if (dtype == DType::kF8E4M3) {
       matrix.first_row = 120;

@@ -65,8 +65,8 @@ class MatMulTest : public KernelTest {};
 TEST_P(MatMulTest, EqualsDoubleOverWidthsTypesAndAlignments) {
   Random random(SeedOfTest());
   for (ActivationType type : {ActivationType::kF32, ActivationType::kBF16}) {
-    for (DType dtype : kWeightTypes) {
-      for (size_t K : kWidths) {
+    for (DType dtype : kWeightAndBlockTypes) {
+      for (size_t K : WidthsOf(dtype)) {
         const size_t N = 1 + random.Below(20), M = kBatches[random.Below(kBatches.size())];
         const RandomMatrix w(dtype, N, K, random, random.Below(7));
         const RandomActivations x(type, M, K, random, random.Below(3) * 4);
@@ -85,8 +85,9 @@ TEST_P(MatMulTest, EqualsDoubleOverWidthsTypesAndAlignments) {
 TEST_P(MatMulTest, OutputsDoNotDependOnTheirCompany) {
   Random random(SeedOfTest());
   for (ActivationType type : {ActivationType::kF32, ActivationType::kBF16}) {
-    for (DType dtype : kWeightTypes) {
-      for (size_t K : {1, 17, 64, 131, 300}) {
+    for (DType dtype : kWeightAndBlockTypes) {
+      for (size_t K :
+           IsBlockType(dtype) ? WidthsOf(dtype) : std::vector<size_t>{1, 17, 64, 131, 300}) {
         constexpr size_t kN = 23, kM = 33;
         const RandomMatrix w(dtype, kN, K, random);
         const RandomActivations x(type, kM, K, random);
@@ -172,8 +173,8 @@ std::vector<float> ProductTransposed(const KernelTable& table, const float* x, s
 
 TEST_P(MatMulTransposedTest, EqualsDoubleAndDoesNotDependOnTheBatch) {
   Random random(SeedOfTest());
-  for (DType dtype : kWeightTypes) {
-    for (size_t N : kWidths) {
+  for (DType dtype : kWeightAndBlockTypes) {
+    for (size_t N : WidthsOf(dtype)) {
       const size_t K = 1 + random.Below(40), M = kBatches[random.Below(kBatches.size())];
       const RandomMatrix w(dtype, K, N, random, random.Below(7));
       const size_t stride = K + random.Below(3);

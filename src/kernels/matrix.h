@@ -12,8 +12,8 @@ namespace baleen::kernels {
 // FP8 weights carry one scale for each block of this many rows and columns.
 inline constexpr size_t kF8Block = 128;
 
-// Weights [rows, cols], row-major, as the file has them: F32, F16, BF16 or F8_E4M3. Does not own
-// the data, which may be unaligned.
+// Weights [rows, cols], row-major, as the file has them: F32, F16, BF16, F8_E4M3 or a block type
+// (tensor/dtype.h; cols are whole blocks). Does not own the data, which may be unaligned.
 struct Matrix {
   DType dtype = DType::kF32;
   const std::byte* data = nullptr;  // of row 0
@@ -26,7 +26,7 @@ struct Matrix {
   size_t first_row = 0;
 
   bool empty() const { return rows == 0; }
-  size_t row_bytes() const { return cols * DTypeSize(dtype); }
+  size_t row_bytes() const { return RowBytes(dtype, cols); }
   size_t size_bytes() const { return rows * row_bytes(); }
   const std::byte* row(size_t r) const { return data + r * row_bytes(); }
   const float* scale_row(size_t r) const {

@@ -13,32 +13,35 @@ namespace {
 struct DTypeInfo {
   const char* name;
   size_t size;
+  size_t block_size = 1;
 };
 
-constexpr std::array<DTypeInfo, 12> kInfo = {{
-    {"F64", 8},
-    {"F32", 4},
-    {"F16", 2},
-    {"BF16", 2},
-    {"F8_E4M3", 1},
-    {"F8_E8M0", 1},
-    {"I64", 8},
-    {"I32", 4},
-    {"I16", 2},
-    {"I8", 1},
-    {"U8", 1},
-    {"BOOL", 1},
+constexpr std::array<DTypeInfo, 24> kInfo = {{
+    {"F64", 8},         {"F32", 4},         {"F16", 2},         {"BF16", 2},
+    {"F8_E4M3", 1},     {"F8_E8M0", 1},     {"I64", 8},         {"I32", 4},
+    {"I16", 2},         {"I8", 1},          {"U8", 1},          {"BOOL", 1},
+    {"Q4_0", 18, 32},   {"Q4_1", 20, 32},   {"Q5_0", 22, 32},   {"Q5_1", 24, 32},
+    {"Q8_0", 34, 32},   {"Q2_K", 84, 256},  {"Q3_K", 110, 256}, {"Q4_K", 144, 256},
+    {"Q5_K", 176, 256}, {"Q6_K", 210, 256}, {"IQ4_NL", 18, 32}, {"IQ4_XS", 136, 256},
 }};
 
 }  // namespace
 
 size_t DTypeSize(DType dtype) { return kInfo[static_cast<size_t>(dtype)].size; }
 
+size_t BlockSize(DType dtype) { return kInfo[static_cast<size_t>(dtype)].block_size; }
+
+size_t RowBytes(DType dtype, size_t cols) {
+  const DTypeInfo& info = kInfo[static_cast<size_t>(dtype)];
+  return cols / info.block_size * info.size;
+}
+
 const char* DTypeName(DType dtype) { return kInfo[static_cast<size_t>(dtype)].name; }
 
 std::optional<DType> DTypeFromName(std::string_view name) {
   for (size_t i = 0; i < kInfo.size(); ++i) {
-    if (name == kInfo[i].name) return static_cast<DType>(i);
+    const auto dtype = static_cast<DType>(i);
+    if (name == kInfo[i].name && !IsBlockType(dtype)) return dtype;
   }
   return std::nullopt;
 }

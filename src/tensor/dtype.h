@@ -1,7 +1,7 @@
 // tensor/dtype.h: element types and their conversions to and from float.
 //
 // Conversions of single values, inline and branch-light; rounding is to nearest even everywhere.
-// Bulk conversions with wide instructions are in kernels/.
+// Bulk conversions with wide instructions are in kernels/, the decoders of block types in blocks.h.
 #ifndef BALEEN_TENSOR_DTYPE_H_
 #define BALEEN_TENSOR_DTYPE_H_
 
@@ -25,14 +25,36 @@ enum class DType : uint8_t {
   kI16,
   kI8,
   kU8,
-  kBool
+  kBool,
+
+  // Block types of GGUF files: a row is a sequence of blocks of 32 or 256 elements with scales of
+  // their own (blocks.h). Types below this line have no size for one element.
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL,
+  kIQ4_XS
 };
 
-// Bytes of one element.
-size_t DTypeSize(DType dtype);
+inline bool IsBlockType(DType dtype) { return dtype >= DType::kQ4_0; }
 
-// The safetensors spelling: "F32", "BF16", "F8_E4M3", ...
+// Bytes of one element; of a whole block for a block type.
+size_t DTypeSize(DType dtype);
+// Elements that DTypeSize bytes hold: 1, or those of a block.
+size_t BlockSize(DType dtype);
+// Bytes of a row of `cols` elements, which must be whole blocks.
+size_t RowBytes(DType dtype, size_t cols);
+
+// The spelling of safetensors ("F32", "BF16", "F8_E4M3", ...) or, for block types, of GGUF.
 const char* DTypeName(DType dtype);
+// By the spelling of safetensors; never a block type, which that format does not have.
 std::optional<DType> DTypeFromName(std::string_view name);
 
 inline float Bf16ToF32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "tensor/blocks.h"
 
 namespace baleen {
 
@@ -33,7 +34,8 @@ size_t NumElements(const Shape& shape) {
 }
 
 void ToF32(const TensorView& tensor, size_t first, size_t count, float* out) {
-  const std::byte* data = tensor.data + first * DTypeSize(tensor.dtype);
+  const std::byte* data = tensor.data + RowBytes(tensor.dtype, first);
+  if (IsBlockType(tensor.dtype)) return DecodeBlocks(tensor.dtype, data, count, out);
   for (size_t i = 0; i < count; ++i) {
     switch (tensor.dtype) {
       case DType::kF64:

@@ -19,18 +19,19 @@ std::string ShapeToString(const Shape& shape);
 // Number of elements. The readers of files have checked that the product does not overflow.
 size_t NumElements(const Shape& shape);
 
-// Row-major, no strides. The data may be unaligned (old files are): load with memcpy or unaligned
-// vector loads.
+// Row-major, no strides; a block type's last dimension is whole blocks. The data may be unaligned
+// (old files are): load with memcpy or unaligned vector loads.
 struct TensorView {
   const std::byte* data = nullptr;
   DType dtype = DType::kF32;
   Shape shape;
 
   size_t num_elements() const { return NumElements(shape); }
-  size_t size_bytes() const { return num_elements() * DTypeSize(dtype); }
+  size_t size_bytes() const { return RowBytes(dtype, num_elements()); }
 };
 
-// Converts `count` elements from `first` on to float, whatever their type (floating types only).
+// Converts `count` elements from `first` on to float, whatever their type (floating and block
+// types; of the latter, whole blocks).
 void ToF32(const TensorView& tensor, size_t first, size_t count, float* out);
 std::vector<float> ToF32(const TensorView& tensor);
 

@@ -9,6 +9,7 @@
 #include "kernels/generic/formats.h"
 #include "kernels/generic/inline.h"
 #include "kernels/table.h"
+#include "tensor/blocks.h"
 
 namespace baleen::kernels::generic {
 
@@ -74,6 +75,7 @@ void AddScaled(float a, const float* x, size_t n, float* y) {
 
 template <typename P>
 void DecodeRow(const Matrix& w, size_t r, float* out) {
+  if (IsBlockType(w.dtype)) return DecodeBlocks(w.dtype, w.row(r), w.cols, out);
   WithFormat<P>(w.dtype, [&](auto format) {
     using Format = decltype(format);
     DecodeTo<P, Format>(StoredRows<P, Format>(w)[r], w.cols, out);

@@ -104,7 +104,8 @@ struct StoredRows {
   }
 };
 
-// Calls use(format) with the format of `dtype`.
+// Calls use(format) with the format of `dtype`, which is no block type: those are decoded by
+// DecodeBlocks before they are multiplied.
 template <typename P, typename Use>
 BALEEN_INLINE void WithFormat(DType dtype, const Use& use) {
   switch (dtype) {

@@ -4,8 +4,8 @@
 //
 // Weights are widened in registers at each use: a tile of BF16 reads half the bytes that its
 // widened copy would, and that is worth more than the instructions. Only FP8, which is dear to
-// widen, is widened once for many rows, into scratch. Activations are cut into blocks that stay in
-// the L2 cache while the weights pass by.
+// widen, is widened once for many rows, into scratch; block types always are. Activations are cut
+// into blocks that stay in the L2 cache while the weights pass by.
 #ifndef BALEEN_KERNELS_GENERIC_MATMUL_H_
 #define BALEEN_KERNELS_GENERIC_MATMUL_H_
 
@@ -16,6 +16,7 @@
 #include "kernels/generic/formats.h"
 #include "kernels/generic/inner_product.h"
 #include "kernels/table.h"
+#include "tensor/blocks.h"
 
 namespace baleen::kernels::generic {
 
@@ -68,6 +69,25 @@ struct UnpackedTiles {
     for (size_t i = 0; i < N; ++i) {
       float* out = reinterpret_cast<float*>(scratch) + i * stride;
       DecodeTo<P, Format>(rows[n + i], cols, out, N * rows.row_bytes);
+      tile[i] = {reinterpret_cast<const std::byte*>(out), nullptr};
+    }
+  }
+};
+
+// A tile of weight rows of a block type, decoded to F32 in scratch.
+template <typename P, typename XFormat>
+struct DecodedTiles {
+  using TileProduct = WideProduct<P, XFormat, F32Format<P>>;
+  const Matrix& w;
+  std::byte* scratch;
+
+  template <size_t N>
+  BALEEN_INLINE void Prepare(size_t n, Row (&tile)[N]) const {
+    static_assert(N < kMaxTileRows);
+    const size_t stride = (w.cols + 63) / 64 * 64 + 16;
+    for (size_t i = 0; i < N; ++i) {
+      float* out = reinterpret_cast<float*>(scratch) + i * stride;
+      DecodeBlocks(w.dtype, w.row(n + i), w.cols, out);
       tile[i] = {reinterpret_cast<const std::byte*>(out), nullptr};
     }
   }
@@ -155,6 +175,13 @@ void MatMulPlain(const ActivationRows<P>& x, size_t num_rows, const Matrix& w, c
 template <typename P>
 void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, const Matrix& w,
               std::byte* scratch, const Output& y) {
+  if (IsBlockType(w.dtype)) {
+    const auto multiply = [&](auto x_format) {
+      const DecodedTiles<P, decltype(x_format)> tiles{w, scratch};
+      InnerProducts<Prefetch::kNo>(x, num_rows, tiles, w.rows, w.cols, y);
+    };
+    return type == ActivationType::kF32 ? multiply(F32Format<P>()) : multiply(Bf16Format<P>());
+  }
   if (type == ActivationType::kF32) {
     WithFormat<P>(w.dtype, [&](auto format) {
       using Format = decltype(format);

@@ -61,7 +61,7 @@ void Rebuild(const MlaDirectArgs& args, const MlaDirectScratch& scratch, size_t 
   const size_t first_row = head * (nope + dv);
   const auto part_of_head = [&](size_t begin, size_t num_rows) {
     Matrix w = args.kv_b;
-    w.data += (first_row + begin) * rank * DTypeSize(w.dtype);
+    w.data += (first_row + begin) * w.row_bytes();
     w.rows = num_rows;
     w.first_row += first_row + begin;
     return w;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/table.h"
+#include "tensor/blocks.h"
 #include "tensor/dtype.h"
 
 namespace baleen::kernels::ref {
@@ -23,6 +24,12 @@ Value Load(const std::byte* data, size_t i) {
 
 // Element (r, c) of stored weights, exactly as a float.
 inline float WeightAt(const Matrix& w, size_t r, size_t c) {
+  if (IsBlockType(w.dtype)) {
+    const size_t size = BlockSize(w.dtype);
+    float block[kMaxBlockSize];
+    DecodeBlocks(w.dtype, w.row(r) + RowBytes(w.dtype, c / size * size), size, block);
+    return block[c % size];
+  }
   switch (w.dtype) {
     case DType::kF16:
       return F16ToF32(Load<uint16_t>(w.row(r), c));
