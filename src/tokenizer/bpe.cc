@@ -2,151 +2,149 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
+#include <utility>
 
 #include "base/check.h"
-#include "tokenizer/hash.h"
 #include "tokenizer/utf8.h"
 
 namespace baleen {
 namespace {
 
 constexpr size_t kMinSlots = 16;
-// Up to so many symbols, looking for the lowest rank by eye beats a queue.
-constexpr size_t kMaxShort = 48;
+constexpr size_t kMaxInitialSlots = size_t{1} << 22;  // a file can claim more than it holds
+// Longer pieces are merged in windows of so many bytes: few enough for two levels of RankTree.
+constexpr size_t kWindowBytes = 256;
+// Tokens at the end of a window that the next one encodes again, as the cut may have changed them;
+// fewer if they are longer than a quarter of the window.
+constexpr size_t kOverlapTokens = 6;
 
 }  // namespace
 
 MergeTable::MergeTable(size_t expected_merges)
-    : slots_(std::bit_ceil(std::max(2 * expected_merges, kMinSlots))) {}
+    : slots_(std::bit_ceil(std::clamp(2 * expected_merges, kMinSlots, kMaxInitialSlots)), kEmpty),
+      shift_(64 - std::countr_zero(slots_.size())) {
+  results_.reserve(std::min(expected_merges, kMaxInitialSlots));
+}
 
-bool MergeTable::Add(int32_t left, int32_t right, Merge merge) {
-  BALEEN_CHECK(merge.rank >= 0 && merge.rank < Merge::kNone);
-  if (2 * (num_merges_ + 1) > slots_.size()) Grow();
-  const uint64_t pair = Key(left, right);
-  Slot& slot = slots_[FindSlot(pair)];
-  if (slot.merge.rank != Merge::kNone) return false;
-  slot = {pair, merge};
-  ++num_merges_;
+bool MergeTable::Add(int32_t left, int32_t right, int32_t rank, int32_t result) {
+  BALEEN_CHECK(rank >= 0 && rank <= kMaxRank && left >= 0 && left >> kTokenBits == 0 &&
+               right >= 0 && right >> kTokenBits == 0);
+  if (Rank(left, right) != kNone) return false;
+  if (2 * (num_used_ + 1) > slots_.size()) {
+    std::vector<uint64_t> old(2 * slots_.size(), kEmpty);
+    old.swap(slots_);
+    --shift_;
+    for (const uint64_t content : old) {
+      if (content != kEmpty) Insert(content);
+    }
+  }
+  Insert(Pair(left, right) << kRankBits | static_cast<uint64_t>(rank));
+  ++num_used_;
+  const auto index = static_cast<size_t>(rank);
+  if (index >= results_.size()) results_.resize(index + 1);
+  results_[index] = result;
   return true;
 }
 
-MergeTable::Merge MergeTable::Find(int32_t left, int32_t right) const {
-  return slots_[FindSlot(Key(left, right))].merge;
-}
-
-size_t MergeTable::FindSlot(uint64_t pair) const {
-  const size_t mask = slots_.size() - 1;
-  size_t slot = HashInteger(pair) & mask;
-  while (slots_[slot].merge.rank != Merge::kNone && slots_[slot].pair != pair) {
-    slot = (slot + 1) & mask;
-  }
-  return slot;
-}
-
-void MergeTable::Grow() {
-  std::vector<Slot> old(2 * slots_.size());
-  old.swap(slots_);
-  for (const Slot& entry : old) {
-    if (entry.merge.rank != Merge::kNone) slots_[FindSlot(entry.pair)] = entry;
-  }
+void MergeTable::Insert(uint64_t content) {
+  size_t slot = Home(content >> kRankBits);
+  while (slots_[slot] != kEmpty) slot = (slot + 1) & (slots_.size() - 1);
+  slots_[slot] = content;
 }
 
 Bpe::Bpe(const std::array<int32_t, 256>& byte_ids, MergeTable merges)
     : byte_ids_(byte_ids), merges_(std::move(merges)) {}
 
+// A long piece is merged window by window, which keeps its working set in the nearest cache and the
+// time for each byte the same whatever the length. It is exact:
+//
+// Where no merge crosses the ends of a stretch of text, merging inside it goes as if it were alone.
+// So tokens t1 t2 ... are the encoding of their text if, and only if, each neighbouring pair is the
+// encoding of its own text. (A first merge across an end would also be the first one in the pair's
+// own text, as all merges before it were the same.) Encodings of two neighbouring stretches may
+// therefore be joined if the pair at the joint is known to be one that stands. The first token of
+// the next window, when it is the one that followed there in this window, makes it such a pair.
 void Bpe::Encode(std::string_view piece, Workspace* workspace, std::vector<int32_t>* ids) const {
-  if (piece.empty()) return;
-  std::vector<Workspace::Symbol>& symbols = workspace->symbols;
-  StartSymbols(piece, &symbols);
-  if (symbols.size() <= kMaxShort) {
-    MergeShort(&symbols);
-    for (const Workspace::Symbol& symbol : symbols) ids->push_back(symbol.id);
-  } else {
-    MergeLong(workspace);
-    for (int32_t i = 0; i >= 0; i = symbols[static_cast<size_t>(i)].next) {
+  std::vector<int32_t>& bytes = workspace->bytes;
+  bytes.clear();
+  for (const char byte : piece) {
+    const int32_t id = byte_ids_[static_cast<uint8_t>(byte)];
+    if (id != kNoToken) {
+      bytes.push_back(id);
+    } else {
+      for (const char part : kReplacementCharacter) {
+        bytes.push_back(byte_ids_[static_cast<uint8_t>(part)]);
+      }
+    }
+  }
+
+  const std::vector<Workspace::Symbol>& symbols = workspace->symbols;
+  const size_t first_id = ids->size();
+  size_t window = kWindowBytes;
+  int32_t expected = kNoToken;  // what the window before saw at `begin`
+  for (size_t begin = 0; begin < bytes.size();) {
+    const size_t size = std::min(window, bytes.size() - begin);
+    const int32_t last = MergeWindow(std::span(bytes).subspan(begin, size), workspace);
+    if (expected != kNoToken && symbols[0].id != expected) {
+      // The text after the window before changes that window: begin again with larger ones.
+      ids->resize(first_id);
+      begin = 0;
+      expected = kNoToken;
+      window *= 2;
+      continue;
+    }
+    auto stop = static_cast<int32_t>(size);
+    if (begin + size < bytes.size()) {
+      const auto latest_stop = static_cast<int32_t>(size - size / 4);
+      stop = last;
+      for (size_t i = 1; i < kOverlapTokens && stop > latest_stop; ++i) {
+        stop = symbols[static_cast<size_t>(stop)].previous;
+      }
+      if (stop <= 0) {
+        window *= 2;
+        continue;
+      }
+      expected = symbols[static_cast<size_t>(stop)].id;
+    }
+    for (int32_t i = 0; i != stop; i = symbols[static_cast<size_t>(i)].next) {
       ids->push_back(symbols[static_cast<size_t>(i)].id);
     }
+    begin += static_cast<size_t>(stop);
   }
 }
 
-void Bpe::StartSymbols(std::string_view piece, std::vector<Workspace::Symbol>* symbols) const {
-  symbols->clear();
-  const auto add = [&](char byte) {
-    symbols->push_back({byte_ids_[static_cast<uint8_t>(byte)], 0, 0, {}});
-  };
-  for (const char byte : piece) {
-    if (byte_ids_[static_cast<uint8_t>(byte)] != kNoToken) {
-      add(byte);
-    } else {
-      for (const char replacement : kReplacementCharacter) add(replacement);
-    }
+int32_t Bpe::MergeWindow(std::span<const int32_t> bytes, Workspace* workspace) const {
+  RankTree& ranks = workspace->ranks;
+  ranks.Reset(bytes.size());
+  workspace->symbols.resize(bytes.size());
+  Workspace::Symbol* symbols = workspace->symbols.data();
+  const auto size = static_cast<int32_t>(bytes.size());
+  for (int32_t i = 0; i < size; ++i) symbols[i] = {bytes[static_cast<size_t>(i)], i - 1, i + 1};
+  for (size_t i = 0; i + 1 < bytes.size(); ++i) {
+    ranks.Fill(i, merges_.Rank(bytes[i], bytes[i + 1]));
   }
-  for (size_t i = 0; i + 1 < symbols->size(); ++i) {
-    (*symbols)[i].merge = merges_.Find((*symbols)[i].id, (*symbols)[i + 1].id);
-  }
-}
+  ranks.Build();
 
-void Bpe::MergeShort(std::vector<Workspace::Symbol>* symbols) const {
+  int32_t last = size - 1;
   for (;;) {
-    size_t best = 0;
-    for (size_t i = 1; i < symbols->size(); ++i) {
-      if ((*symbols)[i].merge.rank < (*symbols)[best].merge.rank) best = i;
+    const auto [rank, lowest] = ranks.Lowest();
+    if (rank == MergeTable::kNone) return last;
+    const auto i = static_cast<int32_t>(lowest);
+    Workspace::Symbol& merged = symbols[i];
+    merged.id = merges_.Result(rank);
+    ranks.Set(static_cast<size_t>(merged.next), MergeTable::kNone);
+    merged.next = symbols[merged.next].next;
+    if (merged.next == size) {
+      last = i;
+      ranks.Set(lowest, MergeTable::kNone);
+    } else {
+      symbols[merged.next].previous = i;
+      ranks.Set(lowest, merges_.Rank(merged.id, symbols[merged.next].id));
     }
-    const MergeTable::Merge merge = (*symbols)[best].merge;
-    if (merge.rank == MergeTable::Merge::kNone) return;
-    symbols->erase(symbols->begin() + static_cast<ptrdiff_t>(best) + 1);
-    Workspace::Symbol& merged = (*symbols)[best];
-    merged.id = merge.result;
-    merged.merge = best + 1 < symbols->size() ? merges_.Find(merged.id, (*symbols)[best + 1].id)
-                                              : MergeTable::Merge{};
-    if (best > 0) {
-      (*symbols)[best - 1].merge = merges_.Find((*symbols)[best - 1].id, merged.id);
+    if (merged.previous != kNoSymbol) {
+      ranks.Set(static_cast<size_t>(merged.previous),
+                merges_.Rank(symbols[merged.previous].id, merged.id));
     }
-  }
-}
-
-void Bpe::MergeLong(Workspace* workspace) const {
-  std::vector<Workspace::Symbol>& symbols = workspace->symbols;
-  std::vector<uint64_t>& queue = workspace->queue;
-  // Rank above index, so that the least entry is the lowest rank, leftmost.
-  const auto entry = [](int32_t rank, int32_t i) {
-    return static_cast<uint64_t>(rank) << 32 | static_cast<uint32_t>(i);
-  };
-  queue.clear();
-  const auto last = static_cast<int32_t>(symbols.size()) - 1;
-  for (int32_t i = 0; i <= last; ++i) {
-    Workspace::Symbol& symbol = symbols[static_cast<size_t>(i)];
-    symbol.previous = i - 1;
-    symbol.next = i < last ? i + 1 : -1;
-    if (symbol.merge.rank != MergeTable::Merge::kNone) queue.push_back(entry(symbol.merge.rank, i));
-  }
-  std::make_heap(queue.begin(), queue.end(), std::greater<>());
-
-  const auto update = [&](int32_t i) {
-    Workspace::Symbol& symbol = symbols[static_cast<size_t>(i)];
-    symbol.merge = symbol.next < 0
-                       ? MergeTable::Merge{}
-                       : merges_.Find(symbol.id, symbols[static_cast<size_t>(symbol.next)].id);
-    if (symbol.merge.rank == MergeTable::Merge::kNone) return;
-    queue.push_back(entry(symbol.merge.rank, i));
-    std::push_heap(queue.begin(), queue.end(), std::greater<>());
-  };
-  while (!queue.empty()) {
-    std::pop_heap(queue.begin(), queue.end(), std::greater<>());
-    const uint64_t top = queue.back();
-    queue.pop_back();
-    const auto i = static_cast<int32_t>(top & UINT32_MAX);
-    Workspace::Symbol& left = symbols[static_cast<size_t>(i)];
-    // An entry is out of date when its symbol has changed since, or was merged into another.
-    if (left.merge.rank != static_cast<int32_t>(top >> 32)) continue;
-    Workspace::Symbol& right = symbols[static_cast<size_t>(left.next)];
-    left.id = left.merge.result;
-    left.next = right.next;
-    right.merge = {};
-    if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = i;
-    update(i);
-    if (left.previous >= 0) update(left.previous);
   }
 }
 

@@ -41,7 +41,7 @@ struct TokenizerParts {
 class Tokenizer {
  public:
   // Largest file worth reading; the largest published one has 8 MB.
-  static constexpr size_t kMaxFileBytes = size_t{256} << 20;
+  static constexpr size_t kMaxFileBytes = size_t{64} << 20;
   // Longest text that Encode takes.
   static constexpr size_t kMaxTextBytes = size_t{1} << 29;
 

@@ -1,5 +1,6 @@
 #include "tokenizer/tokenizer_builder.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <utility>
@@ -24,11 +25,16 @@ std::string Brief(std::string_view name) {
 
 }  // namespace
 
-TokenizerBuilder::TokenizerBuilder(std::string source, size_t expected_tokens,
-                                   size_t expected_bytes, size_t expected_merges)
+TokenizerBuilder::TokenizerBuilder(std::string source, size_t source_bytes, size_t expected_tokens,
+                                   size_t expected_merges)
     : source_(std::move(source)),
-      vocabulary_(expected_tokens, expected_bytes),
-      merges_(expected_merges) {}
+      vocabulary_(expected_tokens, std::min(source_bytes, Tokenizer::kMaxFileBytes)),
+      merges_(expected_merges) {
+  if (source_bytes > Tokenizer::kMaxFileBytes) {
+    Throw(ErrorCode::kCorruption, "{}: {} bytes, more than the {} that a vocabulary may have",
+          source_, source_bytes, Tokenizer::kMaxFileBytes);
+  }
+}
 
 void TokenizerBuilder::CheckId(int64_t id) const {
   if (id < 0 || id >= Vocabulary::kMaxTokens) {
@@ -72,21 +78,7 @@ void TokenizerBuilder::AddAddedToken(const Added& token) {
           "{}: the added token with id {} has a name of {} bytes (limit {})", source_, id,
           name.size(), AddedTokens::kMaxNameBytes);
   }
-  scratch_.clear();
-  const bool is_byte_level = AppendFromByteLevel(name, &scratch_);
-  const std::string_view spelled = is_byte_level ? std::string_view(scratch_) : name;
-  std::optional<int64_t> text_id;
-  if (is_byte_level) {
-    text_id = vocabulary_.Find(spelled);
-  } else if (const auto hidden = hidden_ids_.find(std::string(name)); hidden != hidden_ids_.end()) {
-    text_id = hidden->second;
-  }
-  if (text_id && *text_id != id) {
-    Throw(ErrorCode::kCorruption,
-          "{}: added token \"{}\" has id {}, but the vocabulary gives it {}", source_, Brief(name),
-          id, *text_id);
-  }
-  if (vocabulary_.Contains(id) && vocabulary_.Bytes(id) != spelled) {
+  if (vocabulary_.Contains(id) && vocabulary_.Bytes(id) != BytesOfSpelling(name)) {
     Throw(ErrorCode::kCorruption, "{}: added token \"{}\" has the id {} of another token", source_,
           Brief(name), id);
   }
@@ -95,6 +87,26 @@ void TokenizerBuilder::AddAddedToken(const Added& token) {
     Throw(ErrorCode::kCorruption, "{}: added token \"{}\" or its id {} is there twice", source_,
           Brief(name), id);
   }
+}
+
+void TokenizerBuilder::CheckIdOfName(const Added& token) {
+  std::optional<int64_t> text_id;
+  const auto hidden = hidden_ids_.find(std::string(token.name));
+  if (hidden != hidden_ids_.end()) {
+    text_id = hidden->second;
+  } else {
+    text_id = vocabulary_.Find(BytesOfSpelling(token.name));
+  }
+  if (text_id && *text_id != token.id) {
+    Throw(ErrorCode::kCorruption,
+          "{}: added token \"{}\" has id {}, but the vocabulary gives it {}", source_,
+          Brief(token.name), token.id, *text_id);
+  }
+}
+
+std::string_view TokenizerBuilder::BytesOfSpelling(std::string_view name) {
+  scratch_.clear();
+  return AppendFromByteLevel(name, &scratch_) ? std::string_view(scratch_) : name;
 }
 
 void TokenizerBuilder::AddMerge(std::string_view pair) {
@@ -107,6 +119,9 @@ void TokenizerBuilder::AddMerge(std::string_view pair) {
 }
 
 void TokenizerBuilder::AddMerge(std::string_view left, std::string_view right) {
+  if (num_merges_ > MergeTable::kMaxRank) {
+    Throw(ErrorCode::kCorruption, "{}: more than {} merges", source_, MergeTable::kMaxRank);
+  }
   scratch_.clear();
   size_t split = 0;
   bool is_byte_level = AppendFromByteLevel(left, &scratch_);
@@ -121,7 +136,7 @@ void TokenizerBuilder::AddMerge(std::string_view left, std::string_view right) {
   const int32_t left_id = FindMergePart(whole.substr(0, split), left, right);
   const int32_t right_id = FindMergePart(whole.substr(split), left, right);
   const int32_t result = FindMergePart(whole, left, right);
-  if (!merges_.Add(left_id, right_id, {num_merges_, result})) {
+  if (!merges_.Add(left_id, right_id, num_merges_, result)) {
     Throw(ErrorCode::kCorruption, "{}: merge {} (\"{}\" and \"{}\") is there twice", source_,
           num_merges_, Brief(left), Brief(right));
   }
@@ -143,11 +158,15 @@ void TokenizerBuilder::AddMergesByRank() {
   for (int32_t id = 0; id < vocabulary_.size(); ++id) {
     const std::string_view bytes = vocabulary_.Bytes(id);
     if (vocabulary_.Find(bytes) != id) continue;  // hidden, or a hole
+    if (bytes.size() > kMaxRankedBytes) {
+      Throw(ErrorCode::kUnimplemented, "{}: token {} has {} bytes (limit {})", source_, id,
+            bytes.size(), kMaxRankedBytes);
+    }
     for (size_t split = 1; split < bytes.size(); ++split) {
       const std::optional<int32_t> left = vocabulary_.Find(bytes.substr(0, split));
       if (!left) continue;
       const std::optional<int32_t> right = vocabulary_.Find(bytes.substr(split));
-      if (right) BALEEN_CHECK(merges_.Add(*left, *right, {id, id}));
+      if (right) BALEEN_CHECK(merges_.Add(*left, *right, id, id));
     }
   }
 }

@@ -18,8 +18,13 @@ namespace baleen {
 
 class TokenizerBuilder {
  public:
-  // The expected sizes only set memory aside.
-  TokenizerBuilder(std::string source, size_t expected_tokens, size_t expected_bytes,
+  // Longest token that AddMergesByRank takes apart (Kimi's longest has 256 bytes). Its time grows
+  // with the square of this.
+  static constexpr size_t kMaxRankedBytes = 512;
+
+  // source_bytes: how much the file has to say, at most Tokenizer::kMaxFileBytes. The other sizes
+  // only set memory aside.
+  TokenizerBuilder(std::string source, size_t source_bytes, size_t expected_tokens,
                    size_t expected_merges);
 
   // A text token in byte-level spelling. One that isn't spelled so can't be merged from bytes and
@@ -35,8 +40,10 @@ class TokenizerBuilder {
     bool is_special;
     bool is_normalized = false;
   };
-  // Where the vocabulary has its id or its name, both must agree.
+  // Where the vocabulary has its id, it must be the same token.
   void AddAddedToken(const Added& token);
+  // For files in which a name is a token of the vocabulary if that has it: the id must be the same.
+  void CheckIdOfName(const Added& token);
 
   // The next merge: of two text tokens, in byte-level spelling, into a third.
   void AddMerge(std::string_view left, std::string_view right);
@@ -50,6 +57,9 @@ class TokenizerBuilder {
 
  private:
   void CheckId(int64_t id) const;
+  // The bytes that a name stands for as a text token: of its byte-level spelling if it is one.
+  // Valid until the next call of any method.
+  std::string_view BytesOfSpelling(std::string_view name);
   int32_t FindMergePart(std::string_view bytes, std::string_view left,
                         std::string_view right) const;
 

@@ -38,7 +38,7 @@ class JsonLoader {
     const bool ignore_merges = ReadModelOptions(model);
     const object vocab = reader_.Get<object>(model, "vocab", "an object");
     const array merges = reader_.Get<array>(model, "merges", "an array");
-    TokenizerBuilder builder(document_.source(), vocab.size(), num_file_bytes_, merges.size());
+    TokenizerBuilder builder(source(), num_file_bytes_, vocab.size(), merges.size());
     for (const auto [spelling, id] : vocab) {
       builder.AddTextToken(reader_.As<int64_t>(id, "an id in model.vocab", "an integer"), spelling);
     }
@@ -158,7 +158,9 @@ class JsonLoader {
     for (const element item : reader_.As<array>(*value, "added_tokens", "an array")) {
       const object token = reader_.As<object>(item, "an item of added_tokens", "an object");
       const auto id = reader_.Get<int64_t>(token, "id", "an integer");
-      builder->AddAddedToken(reader_.ReadAddedToken(id, token));
+      const TokenizerBuilder::Added added = reader_.ReadAddedToken(id, token);
+      builder->CheckIdOfName(added);
+      builder->AddAddedToken(added);
     }
   }
 

@@ -28,7 +28,8 @@ std::unique_ptr<Tokenizer> Tokenizer::FromParts(const TokenizerParts& parts, std
   }
   size_t num_bytes = 0;
   for (const std::string_view token : parts.tokens) num_bytes += token.size();
-  TokenizerBuilder builder(source, parts.tokens.size(), num_bytes, parts.merges.size());
+  for (const std::string_view merge : parts.merges) num_bytes += merge.size();
+  TokenizerBuilder builder(source, num_bytes, parts.tokens.size(), parts.merges.size());
   for (size_t i = 0; i < parts.tokens.size(); ++i) {
     const auto id = static_cast<int64_t>(i);
     switch (parts.token_types[i]) {

@@ -1,9 +1,11 @@
 // Loads Kimi's tiktoken.model (spec/formats.md section 9) and the names of its special tokens.
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -119,7 +121,7 @@ std::unique_ptr<Tokenizer> Tokenizer::FromTiktoken(std::string_view ranks,
   // A token of Kimi's file has 17 bytes of text on average, and there are fewer than two merges to
   // a token.
   const size_t expected_tokens = ranks.size() / 17;
-  TokenizerBuilder builder(source, expected_tokens, ranks.size(), 2 * expected_tokens);
+  TokenizerBuilder builder(source, ranks.size(), expected_tokens, 2 * expected_tokens);
   const int64_t num_tokens = ReadRanks(ranks, source, &builder);
   ReadSpecialTokens(tokenizer_config_json, source, num_tokens, &builder);
   builder.AddMergesByRank();
