@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "checkpoint/gguf_checkpoint.h"
 #include "checkpoint/load_weights.h"
 #include "formats/safetensors.h"
 
@@ -156,24 +157,50 @@ TextSide ReadTextSide(const std::string& directory, const ParsedConfig& config) 
 
 }  // namespace
 
-Checkpoint OpenCheckpoint(const std::string& model, CheckpointPart part) {
-  Checkpoint checkpoint;
-  checkpoint.path = ResolveModel(model);
+namespace {
+
+void CheckVocabulary(const Checkpoint& checkpoint) {
+  const size_t vocab = checkpoint.config.model.vocab_size;
+  const Tokenizer* tokenizer = checkpoint.text.tokenizer.get();
+  if (tokenizer == nullptr || static_cast<size_t>(tokenizer->vocab_size()) <= vocab) return;
+  Throw(ErrorCode::kCorruption,
+        "{}: the tokenizer has {} tokens, but the model's vocab_size is {}; do they belong "
+        "together?",
+        checkpoint.path.directory, tokenizer->vocab_size(), vocab);
+}
+
+void OpenGguf(CheckpointPart part, Checkpoint& checkpoint) {
+  const auto model = std::make_shared<const GgufModel>(checkpoint.path.weights);
+  checkpoint.config = ParseConfig(GgufConfigJson(*model), checkpoint.path.weights);
+  checkpoint.text = GgufText(*model);
+  CheckVocabulary(checkpoint);
+  if (part == CheckpointPart::kTextOnly) return;
+  checkpoint.source = GgufWeights(model, checkpoint.config.model);
+}
+
+void OpenDirectory(CheckpointPart part, Checkpoint& checkpoint) {
   const std::string& directory = checkpoint.path.directory;
   const std::string config_path = directory + "/config.json";
   checkpoint.config = ParseConfig(ReadFile(config_path, kMaxConfigBytes), config_path);
   checkpoint.text = ReadTextSide(directory, checkpoint.config);
-  const size_t vocab = checkpoint.config.model.vocab_size;
-  if (checkpoint.text.tokenizer &&
-      static_cast<size_t>(checkpoint.text.tokenizer->vocab_size()) > vocab) {
-    Throw(ErrorCode::kCorruption,
-          "{}: the tokenizer has {} tokens, but the model's vocab_size is {}; do they belong "
-          "together?",
-          directory, checkpoint.text.tokenizer->vocab_size(), vocab);
-  }
-  if (part == CheckpointPart::kTextOnly) return checkpoint;
+  CheckVocabulary(checkpoint);
+  if (part == CheckpointPart::kTextOnly) return;
   checkpoint.source = OpenSafetensors(checkpoint.path.weights);
-  checkpoint.weights = LoadWeights(checkpoint.config, checkpoint.source);
+}
+
+}  // namespace
+
+Checkpoint OpenCheckpoint(const std::string& model, CheckpointPart part) {
+  Checkpoint checkpoint;
+  checkpoint.path = ResolveModel(model);
+  if (checkpoint.path.is_gguf) {
+    OpenGguf(part, checkpoint);
+  } else {
+    OpenDirectory(part, checkpoint);
+  }
+  if (part == CheckpointPart::kAll) {
+    checkpoint.weights = LoadWeights(checkpoint.config, checkpoint.source);
+  }
   return checkpoint;
 }
 

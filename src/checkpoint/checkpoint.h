@@ -1,7 +1,8 @@
 // checkpoint/checkpoint.h: opens MODEL. The only place that knows both files and models.
 //
 // Reads config.json, generation_config.json, tokenizer.json (or tiktoken.model),
-// tokenizer_config.json, chat_template.jinja, and maps the weights.
+// tokenizer_config.json, chat_template.jinja, and maps the weights; or has all of it from one GGUF
+// file.
 #ifndef BALEEN_CHECKPOINT_CHECKPOINT_H_
 #define BALEEN_CHECKPOINT_CHECKPOINT_H_
 

@@ -13,6 +13,12 @@ constexpr size_t kMaxMissing = 1000;
 
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
+// Types that a matrix may have without anything beside it.
+bool IsPlainWeight(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
+         IsBlockType(dtype);
+}
+
 class Loader {
  public:
   Loader(const ParsedConfig& parsed, const WeightSource& source)
@@ -85,24 +91,19 @@ Matrix Loader::LoadMatrix(const std::string& name, size_t rows, size_t cols) {
   const TensorView* view = Require(name, {rows, cols});
   if (view == nullptr) return {};
   Matrix matrix = {.dtype = view->dtype, .data = view->data, .rows = rows, .cols = cols};
-  switch (view->dtype) {
-    case DType::kF32:
-    case DType::kF16:
-    case DType::kBF16:
-      return matrix;
-    case DType::kF8E4M3:
-      matrix.scales = LoadScales(name, matrix);
-      return matrix;
-    default:
-      Throw(ErrorCode::kCorruption, "{}: tensor {} has type {}, expected F32, F16, BF16 or F8_E4M3",
-            source_.FileOf(name), name, DTypeName(view->dtype));
+  if (IsPlainWeight(view->dtype)) return matrix;
+  if (view->dtype != DType::kF8E4M3) {
+    Throw(ErrorCode::kCorruption, "{}: tensor {} has type {}, expected F32, F16, BF16 or F8_E4M3",
+          source_.FileOf(name), name, DTypeName(view->dtype));
   }
+  matrix.scales = LoadScales(name, matrix);
+  return matrix;
 }
 
 Matrix Loader::LoadPacked(const std::string& name, size_t experts, size_t rows, size_t cols) {
   const TensorView* view = Require(name, {experts, rows, cols});
   if (view == nullptr) return {};
-  if (view->dtype != DType::kF32 && view->dtype != DType::kF16 && view->dtype != DType::kBF16) {
+  if (!IsPlainWeight(view->dtype)) {
     Throw(ErrorCode::kCorruption, "{}: tensor {} has type {}, expected F32, F16 or BF16",
           source_.FileOf(name), name, DTypeName(view->dtype));
   }
@@ -166,6 +167,16 @@ MoeWeights Loader::LoadMoe(const std::string& prefix) {
       w.experts[e].gate_proj = gate_up.Rows(e * 2 * width, width);
       w.experts[e].up_proj = gate_up.Rows(e * 2 * width + width, width);
       w.experts[e].down_proj = down.Rows(e * hidden, hidden);
+    }
+  } else if (source_.Find(prefix + "experts.gate_proj") != nullptr) {
+    // As GGUF has them: all experts in three tensors.
+    const Matrix gate = LoadPacked(prefix + "experts.gate_proj", experts, width, hidden);
+    const Matrix up = LoadPacked(prefix + "experts.up_proj", experts, width, hidden);
+    const Matrix down = LoadPacked(prefix + "experts.down_proj", experts, hidden, width);
+    for (size_t e = 0; e < experts && !up.empty() && !down.empty(); ++e) {
+      w.experts[e] = {.gate_proj = gate.Rows(e * width, width),
+                      .up_proj = up.Rows(e * width, width),
+                      .down_proj = down.Rows(e * hidden, hidden)};
     }
   } else {
     for (size_t e = 0; e < experts; ++e) {

@@ -11,7 +11,7 @@
 namespace baleen {
 
 // Finds each tensor that the config asks for under its Hugging Face name (experts one by one or
-// packed) and checks shape and type. Copies nothing but norms, biases and FP8 scales. The result
+// packed, in two tensors or in three) and checks shape and type. Copies nothing but norms, biases and FP8 scales. The result
 // keeps `source` alive.
 // Errors: kCorruption, naming tensors that are missing, left over, misshaped or of a wrong type.
 ModelWeights LoadWeights(const ParsedConfig& config, std::shared_ptr<const WeightSource> source);

@@ -108,13 +108,11 @@ ModelPath ResolveModel(const std::string& model) {
   }
   if (fs::is_regular_file(status)) {
     const std::string extension = path.extension().string();
-    if (extension == ".gguf") {
-      Throw(ErrorCode::kUnimplemented,
-            "{}: GGUF files are not read yet; use the Hugging Face directory of the model", model);
-    }
+    if (extension == ".gguf") return {model, model, path.filename().string(), true};
     if (extension != ".safetensors") {
       Throw(ErrorCode::kUnimplemented,
-            "{}: not a model; give a directory with config.json, or a .safetensors file in one",
+            "{}: not a model; give a directory with config.json, a .safetensors file in one, or a "
+            ".gguf file",
             model);
     }
     const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");

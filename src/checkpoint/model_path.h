@@ -7,12 +7,13 @@
 namespace baleen {
 
 struct ModelPath {
-  std::string directory;  // holds config.json and the tokenizer's files
-  std::string weights;    // what formats/ opens: the directory, or one file in it
-  std::string name;       // for people: the directory's name, or the hub id
+  std::string directory;  // holds config.json and the tokenizer's files; or the GGUF file
+  std::string weights;    // what formats/ opens: the directory, one file in it, or the GGUF file
+  std::string name;       // for people: the name of directory or file, or the hub id
+  bool is_gguf = false;
 };
 
-// MODEL is a directory, a weights file in one, or a hub id ("deepseek-ai/DeepSeek-V2-Lite") that
+// MODEL is a directory, a weights file in one, a GGUF file, or a hub id ("deepseek-ai/DeepSeek-V2-Lite") that
 // the local Hugging Face cache holds (HF_HUB_CACHE, HF_HOME, or the default place; these are the
 // only environment variables that the library reads). Nothing is ever downloaded. Errors:
 // kNotFound, with the command that would download it; kUnimplemented, a file of a kind that is not

@@ -213,5 +213,48 @@ TEST(GoldenJudgeTest, SeesAChangedWeight) {
   EXPECT_GT(Deviation(run.logits, expected.Floats("prompt.0.logits")), 1);
 }
 
+// The same checkpoints in GGUF files, by the `gguf` package (tools/golden/gguf_model.py).
+class GgufTest : public testing::TestWithParam<std::string> {
+ protected:
+  static std::string File(const std::string& name) {
+    return BALEEN_SOURCE_DIR "/tests/golden/gguf/" + name + ".gguf";
+  }
+  const kernels::KernelTable& table_ = kernels::SelectKernels(GetParam());
+};
+
+TEST_P(GgufTest, AnswersLikeTheDirectory) {
+  for (const std::string name : {"v2_lite", "v3"}) {
+    const Expected expected(name);
+    const ModelRunner runner(File(name));
+    for (const Prompt& prompt : Prompts(expected)) {
+      for (MlaForm form : {MlaForm::kDirect, MlaForm::kAbsorbed}) {
+        const RunResult run = runner.Run(prompt.ids, {.table = &table_, .form = form});
+        EXPECT_LE(Deviation(run.logits, expected.Floats(prompt.prefix + "logits")), 1) << name;
+      }
+    }
+  }
+}
+
+TEST_P(GgufTest, BlocksAnswerLikeTheirValues) {
+  const ModelRunner blocks(File("q8_0")), values(File("q8_0_values-00001-of-00002"));
+  const std::vector<int32_t> ids = {3, 1, 4, 15, 9, 2, 6, 53, 5, 8, 9, 7, 9, 32, 38, 46, 26, 43};
+  for (MlaForm form : {MlaForm::kDirect, MlaForm::kAbsorbed}) {
+    RunOptions options = {.table = &table_, .form = form};
+    const std::vector<float> wanted = values.Run(ids, options).logits;
+    const std::vector<float> logits = blocks.Run(ids, options).logits;
+    EXPECT_LE(Deviation(logits, wanted), 1);
+    for (size_t threads : {1, 2}) {
+      for (size_t chunk : {1, 7}) {
+        options.num_threads = threads;
+        options.chunk = chunk;
+        options.company = {7, 7, 1};
+        EXPECT_EQ(blocks.Run(ids, options).logits, logits) << threads << " threads, " << chunk;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tables, GgufTest, testing::ValuesIn(TableNames()));
+
 }  // namespace
 }  // namespace baleen
