@@ -132,6 +132,8 @@ LineStatus LineEditor::ReadOne(const std::string& prompt, std::string& line) {
     const uint64_t one = 1;
     BALEEN_CHECK(write(state.wake_fd, &one, sizeof(one)) == sizeof(one));
   });
+  // Else libedit shows the prompt first, and a Ctrl-D that comes before it is ready is lost.
+  el_set(state.editor, EL_PREP_TERM, 1);
   int count = 0;
   const char* text = el_gets(state.editor, &count);
   if (state.interrupted) {

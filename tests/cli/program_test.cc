@@ -1,0 +1,437 @@
+// What scripts rely on: exit codes, one line an error, and the keys of --json.
+#include "cli/program.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace baleen::cli_test {
+namespace {
+
+using Json = nlohmann::json;
+
+// Small, and the same everywhere.
+Arguments Greedy(const std::string& model, Arguments more) {
+  Arguments arguments = {"run", model, "--temperature", "0", "--precision", "f32"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+Json ParseResult(const Outcome& outcome) {
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  return Json::parse(outcome.out);
+}
+
+std::string LastLine(std::string text) {
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  const size_t newline = text.rfind('\n');
+  return newline == std::string::npos ? text : text.substr(newline + 1);
+}
+
+struct BadCall {
+  std::string name;
+  Arguments arguments;
+  int exit_code;
+  std::string begin;     // of the error line
+  std::string fragment;  // somewhere in it
+};
+
+std::ostream& operator<<(std::ostream& stream, const BadCall& call) { return stream << call.name; }
+
+std::vector<BadCall> BadCalls() {
+  const std::string model = StoriesModel();
+  return {
+      {"NoVerb", {}, 2, "baleen: ", "the verbs are run"},
+      {"UnknownVerb", {"walk"}, 2, "baleen: ", "\"walk\""},
+      {"NoModel", {"run"}, 2, "baleen run: ", "MODEL"},
+      {"UnknownFlag", {"run", model, "--fast"}, 2, "baleen run: ", "--fast"},
+      {"WrongPath", {"run", "/no/such/model"}, 3, "baleen run: ", "/no/such/model"},
+      {"NotAModel", {"run", BALEEN_SOURCE_DIR "/src", "-p", "x"}, 3, "baleen run: ", "config.json"},
+      {"NotAModelFile",
+       {"run", BALEEN_SOURCE_DIR "/LICENSE", "-p", "x"},
+       5,
+       "baleen run: ",
+       "not a model"},
+      {"EmptyStdin", {"run", model}, 2, "baleen run: ", "-p TEXT"},
+      {"BadThreads", {"run", model, "--threads", "0"}, 2, "baleen run: ", "--threads"},
+      {"UnknownIsa", {"run", model, "--isa", "sse9", "-p", "x"}, 2, "baleen run: ", "sse9"},
+      {"UnknownPrecision", {"run", model, "--precision", "f64"}, 2, "baleen run: ", "f64"},
+      {"UnsupportedCache",
+       {"run", model, "--cache-dtype", "int8"},
+       5,
+       "baleen run: ",
+       "int8 is not supported"},
+      {"BadMemoryLimit", {"run", model, "--memory-limit", "12Q"}, 2, "baleen run: ", "12Q"},
+      {"TooLittleMemory",
+       {"run", model, "--memory-limit", "1M", "-p", "x"},
+       6,
+       "baleen run: ",
+       "not enough memory"},
+      {"PromptTooLong",
+       {"run", model, "--context", "6", "--raw", "-p", "one two three four five six seven"},
+       2,
+       "baleen run: ",
+       "the context holds 6"},
+      {"ContextTooLong",
+       {"run", model, "--context", "513", "--raw", "-p", "x"},
+       2,
+       "baleen run: ",
+       "made for 512"},
+      {"BadTemperature", {"run", model, "--temperature", "-1"}, 2, "baleen run: ", "--temperature"},
+      {"BadTopP", {"run", model, "-p", "x", "--top-p", "0"}, 2, "baleen run: ", "top_p"},
+      {"ThinkWithRaw", {"run", model, "--raw", "--think"}, 2, "baleen run: ", "--raw"},
+      {"LogprobsWithoutJson",
+       {"run", model, "-p", "x", "--logprobs", "1"},
+       2,
+       "baleen run: ",
+       "--json"},
+      {"SystemWithoutTemplate",
+       {"run", model, "-p", "x", "--system", "Be brief."},
+       2,
+       "baleen run: ",
+       "--system"},
+      {"UnknownTask", {"evaluate", model, "--task", "beauty"}, 2, "baleen evaluate: ", "beauty"},
+      {"NoText", {"evaluate", model, "--task", "perplexity"}, 2, "baleen evaluate: ", "--file"},
+      {"MissingText",
+       {"evaluate", model, "--task", "perplexity", "--file", "/no/such/text"},
+       3,
+       "baleen evaluate: ",
+       "/no/such/text"},
+      {"TokenOutside",
+       {"evaluate", model, "--task", "logits", "--token-ids", "4096"},
+       2,
+       "baleen evaluate: ",
+       "4096"},
+      {"BadTokenIds",
+       {"evaluate", model, "--task", "logits", "--token-ids", "1,two"},
+       2,
+       "baleen evaluate: ",
+       "two"},
+      {"NoOutput",
+       {"evaluate", model, "--task", "routing", "--token-ids", "1"},
+       2,
+       "baleen evaluate: ",
+       "--output"},
+      {"UnwritableOutput",
+       {"evaluate", model, "--task", "routing", "--token-ids", "1", "--output", "/no/such/dir/f"},
+       2,
+       "baleen evaluate: ",
+       "/no/such/dir/f"},
+      {"NoDirection", {"tokenizer"}, 2, "baleen tokenizer: ", ""},
+      {"NoTokenizerThere",
+       {"tokenizer", "encode", "/no/such/model"},
+       3,
+       "baleen tokenizer encode: ",
+       "/no/such/model"},
+      {"InspectNothing", {"inspect", "/no/such/model"}, 3, "baleen inspect: ", "/no/such/model"},
+      {"DoctorUnknownIsa", {"doctor", "--isa", "sse9"}, 2, "baleen doctor: ", "sse9"},
+      {"BenchTooLong", {"bench", model, "--prompt", "600"}, 2, "baleen bench: ", "made for 512"},
+      {"BenchNoRuns", {"bench", model, "--repeat", "0"}, 2, "baleen bench: ", "--repeat"},
+  };
+}
+
+class BadCallTest : public testing::TestWithParam<BadCall> {};
+
+TEST_P(BadCallTest, EndsInOneLineAndItsExitCode) {
+  const BadCall& call = GetParam();
+  const Outcome outcome = RunProgram(call.arguments);
+  EXPECT_EQ(outcome.exit_code, call.exit_code) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  const std::string line = LastLine(outcome.err);
+  EXPECT_EQ(line.rfind(call.begin, 0), 0u) << outcome.err;
+  EXPECT_NE(line.find(call.fragment), std::string::npos) << outcome.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(Calls, BadCallTest, testing::ValuesIn(BadCalls()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Program, TellsItsVersion) {
+  const Outcome outcome = RunProgram({"--version"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.out.rfind("baleen ", 0), 0u) << outcome.out;
+}
+
+TEST(Program, GoesOnWithARawPrompt) {
+  const Outcome outcome =
+      RunProgram(Greedy(StoriesModel(), {"--raw", "-p", "Once upon a time", "--max-tokens", "8"}));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  // From the reference: transformers in F32.
+  EXPECT_EQ(outcome.out, ", there was a little girl named Lily\n");
+  EXPECT_EQ(outcome.err, "");
+}
+
+TEST(Program, SaysThatAModelWithoutTemplateCompletes) {
+  const Outcome outcome =
+      RunProgram(Greedy(StoriesModel(), {"-p", "Once upon a time", "--max-tokens", "8"}));
+  EXPECT_EQ(outcome.out, ", there was a little girl named Lily\n");
+  EXPECT_NE(outcome.err.find("completion mode"), std::string::npos) << outcome.err;
+}
+
+TEST(Program, TakesThePromptFromAPipe) {
+  const Outcome outcome =
+      RunProgram(Greedy(StoriesModel(), {"--raw", "--max-tokens", "8"}), "Once upon a time");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, ", there was a little girl named Lily\n");
+}
+
+TEST(Program, StopsAtAText) {
+  const Json json = ParseResult(
+      RunProgram(Greedy(StoriesModel(), {"--raw", "--json", "-p", "Once upon a time", "--stop",
+                                         "zebra", "--stop", " girl", "--max-tokens", "50"})));
+  EXPECT_EQ(json["choices"][0]["text"], ", there was a little");
+  EXPECT_EQ(json["choices"][0]["finish_reason"], "stop");
+}
+
+TEST(Program, PrintsATextCompletion) {
+  const Json json =
+      ParseResult(RunProgram(Greedy(StoriesModel(), {"--raw", "--json", "-p", "Once upon a time",
+                                                     "--max-tokens", "4", "--logprobs", "2"})));
+  EXPECT_EQ(json["object"], "text_completion");
+  EXPECT_EQ(json["model"], "baleen-stories-mini");
+  const Json& choice = json["choices"][0];
+  EXPECT_EQ(choice["prompt_token_ids"], Json({0, 861, 628, 267, 498}));
+  EXPECT_EQ(choice["token_ids"], Json({20, 439, 311, 267}));
+  EXPECT_EQ(choice["finish_reason"], "length");
+  EXPECT_EQ(json["usage"]["total_tokens"], 9);
+  EXPECT_EQ(choice["logprobs"]["tokens"], Json({",", " there", " was", " a"}));
+  EXPECT_EQ(choice["logprobs"]["token_logprobs"].size(), 4u);
+  EXPECT_EQ(choice["logprobs"]["text_offset"], Json({0, 1, 7, 11}));
+}
+
+TEST(Program, DoesNotDoubleABosThatIsThere) {
+  const Json json = ParseResult(RunProgram(Greedy(
+      StoriesModel(),
+      {"--raw", "--json", "-p", "<｜begin▁of▁sentence｜>Once upon a time", "--max-tokens", "1"})));
+  EXPECT_EQ(json["choices"][0]["prompt_token_ids"], Json({0, 861, 628, 267, 498}));
+}
+
+TEST(Program, RepeatsASampledAnswerForItsSeed) {
+  const Arguments arguments = {"run", StoriesModel(),  "--raw", "-p",           "Once", "--seed",
+                               "7",   "--temperature", "1.5",   "--max-tokens", "20",   "--threads",
+                               "1"};
+  Arguments other = arguments;
+  other[6] = "8";
+  const std::string first = RunProgram(arguments).out;
+  EXPECT_EQ(RunProgram(arguments).out, first);
+  EXPECT_NE(RunProgram(other).out, first);
+}
+
+TEST(Program, EndsAnAnswerOnInterrupt) {
+  // The scalar target is slow enough to be interrupted.
+  const Outcome outcome =
+      RunProgram(Greedy(StoriesModel(), {"--raw", "-p", "Once upon a time", "--isa", "scalar"}), "",
+                 [](pid_t pid) { kill(pid, SIGINT); });
+  EXPECT_EQ(outcome.exit_code, 130) << outcome.err;
+  // What there was of the answer, which is far from its end.
+  EXPECT_EQ(outcome.out.rfind(",", 0), 0u) << outcome.out;
+  EXPECT_EQ(outcome.out.back(), '\n');
+  EXPECT_LT(outcome.out.size(), 500u);
+}
+
+class ChatModelTest : public testing::Test {
+ protected:
+  void SetUp() override { MakeChatModel(model_.path(), GoldenTemplate("deepseek-v3.1-rev1")); }
+  ScratchDirectory model_;
+};
+
+TEST_F(ChatModelTest, PrintsAChatCompletion) {
+  const Json json = ParseResult(
+      RunProgram(Greedy(model_.path(), {"--json", "-p", "Hello", "--system", "Be brief.",
+                                        "--max-tokens", "4", "--logprobs", "1"})));
+  EXPECT_EQ(json["object"], "chat.completion");
+  const Json& choice = json["choices"][0];
+  EXPECT_EQ(choice["message"]["role"], "assistant");
+  EXPECT_FALSE(choice["message"]["content"].get<std::string>().empty());
+  EXPECT_EQ(choice["message"]["reasoning_content"], "");
+  EXPECT_EQ(choice["token_ids"].size(), 4u);
+  EXPECT_EQ(choice["logprobs"]["content"].size(), 4u);
+  EXPECT_EQ(choice["logprobs"]["content"][0]["top_logprobs"].size(), 1u);
+  EXPECT_EQ(json["usage"]["prompt_tokens"], choice["prompt_token_ids"].size());
+}
+
+TEST_F(ChatModelTest, ShowsReasoningApart) {
+  const Arguments arguments =
+      Greedy(model_.path(), {"--think", "-p", "Hello", "--max-tokens", "6"});
+  const Outcome plain = RunProgram(arguments);
+  EXPECT_EQ(plain.exit_code, 0) << plain.err;
+  // This model never ends its reasoning: the answer is empty, what it thinks is on standard error.
+  EXPECT_EQ(plain.out, "");
+  Arguments as_json = arguments;
+  as_json.push_back("--json");
+  const Json message = ParseResult(RunProgram(as_json))["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "");
+  EXPECT_EQ(plain.err, message["reasoning_content"].get<std::string>() + "\n");
+
+  const Outcome no_think =
+      RunProgram(Greedy(model_.path(), {"--no-think", "-p", "Hello", "--max-tokens", "6"}));
+  EXPECT_NE(no_think.out, "");
+  EXPECT_EQ(no_think.err, "");
+}
+
+TEST_F(ChatModelTest, KeepsControlTokensOfUsersAsText) {
+  const Json json = ParseResult(RunProgram(
+      Greedy(model_.path(), {"--json", "-p", "<｜end▁of▁sentence｜>", "--max-tokens", "1"})));
+  const Json& ids = json["choices"][0]["prompt_token_ids"];
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 1), 0) << ids.dump();
+  const Json raw = ParseResult(RunProgram(Greedy(
+      model_.path(), {"--raw", "--json", "-p", "<｜end▁of▁sentence｜>", "--max-tokens", "1"})));
+  EXPECT_EQ(raw["choices"][0]["prompt_token_ids"], Json({0, 1}));
+}
+
+TEST(UnknownTemplate, IsRefusedUnlessRaw) {
+  ScratchDirectory model;
+  MakeChatModel(model.path(), "{{ 'Once ' + surprise }}");
+  const Outcome refused = RunProgram({"run", model.path(), "-p", "x"});
+  EXPECT_EQ(refused.exit_code, 5) << refused.err;
+  EXPECT_NE(refused.err.find("--raw"), std::string::npos) << refused.err;
+  EXPECT_EQ(RunProgram({"run", model.path(), "--raw", "-p", "x", "--max-tokens", "2"}).exit_code,
+            0);
+}
+
+TEST(Tokenizer, GoesThereAndBack) {
+  const std::string text = "Once upon a time, <｜end▁of▁sentence｜> 世界\n";
+  const Json encoded =
+      ParseResult(RunProgram({"tokenizer", "encode", StoriesModel(), "--json"}, text));
+  const Json plain =
+      ParseResult(RunProgram({"tokenizer", "encode", StoriesModel(), "--json", "--plain"}, text));
+  const Json& ids = encoded["ids"];
+  EXPECT_EQ(ids[0], 861);  // no BOS
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 1), 1);
+  EXPECT_EQ(std::count(plain["ids"].begin(), plain["ids"].end(), 1), 0);
+  for (const Json& list : {ids, plain["ids"]}) {
+    std::string text_ids = list.dump();
+    text_ids = text_ids.substr(1, text_ids.size() - 2);
+    const Json decoded = ParseResult(
+        RunProgram({"tokenizer", "decode", StoriesModel(), "--json", "--ids", text_ids}));
+    EXPECT_EQ(decoded["text"], text);
+  }
+  // Without --json the output of one is the input of the other.
+  const Outcome line = RunProgram({"tokenizer", "encode", StoriesModel()}, "Once upon a time");
+  EXPECT_EQ(line.out, "861,628,267,498\n");
+  EXPECT_EQ(RunProgram({"tokenizer", "decode", StoriesModel()}, line.out).out,
+            "Once upon a time\n");
+}
+
+TEST(Evaluate, PrintsLogitsOfEachPosition) {
+  const Json json = ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "logits",
+                                            "--token-ids", "0,861,628", "--precision", "f32"}));
+  ASSERT_EQ(json["logits"].size(), 3u);
+  const std::vector<float> last = json["logits"][2];
+  ASSERT_EQ(last.size(), 4096u);
+  // "Once upon" goes on with " a".
+  EXPECT_EQ(std::max_element(last.begin(), last.end()) - last.begin(), 267);
+}
+
+TEST(Evaluate, MeasuresPerplexity) {
+  ScratchDirectory scratch;
+  const std::string file = scratch.path() + "/story.txt";
+  std::ofstream(file) << "Once upon a time there was a little girl. She loved to play.";
+  const Json json = ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "perplexity",
+                                            "--file", file, "--json", "--context", "8"}));
+  EXPECT_EQ(json["task"], "perplexity");
+  EXPECT_EQ(json["bytes"], 60);
+  const double loss = json["loss"];
+  const double tokens = json["tokens"];
+  EXPECT_NEAR(json["perplexity"], std::exp(loss), 1e-9);
+  EXPECT_NEAR(json["bits_per_byte"], loss * tokens / std::log(2.0) / 60, 1e-9);
+  EXPECT_TRUE(json["seconds"].is_number());
+}
+
+// Judged by the reference's figure; the file is not part of the repository.
+TEST(Evaluate, AgreesWithTheReference) {
+  const std::string shared = BALEEN_SOURCE_DIR "/../shared/checkpoints/";
+  std::ifstream stream(shared + "baleen-stories-mini.reference.json");
+  if (!stream) GTEST_SKIP() << "the reference's figures are not here (../shared/checkpoints)";
+  const Json expected = Json::parse(stream)["perplexity"]["heldout-tinystories.txt"];
+  const Json json =
+      ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "perplexity", "--file",
+                              shared + "heldout-tinystories.txt", "--precision", "f32", "--json"}));
+  EXPECT_EQ(json["tokens"], expected["tokens"]);
+  EXPECT_EQ(json["bytes"], expected["bytes"]);
+  const double perplexity = expected["perplexity"];
+  EXPECT_NEAR(json["perplexity"], perplexity, perplexity * 2e-5);
+}
+
+TEST(Evaluate, WritesRoutingAsSafetensors) {
+  ScratchDirectory scratch;
+  const std::string file = scratch.path() + "/routing.safetensors";
+  const Json json =
+      ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "routing", "--token-ids",
+                              "0,861,628", "--output", file, "--json"}));
+  EXPECT_EQ(json["tokens"], 3);
+  std::ifstream stream(file, std::ios::binary);
+  uint64_t header_bytes = 0;
+  stream.read(reinterpret_cast<char*>(&header_bytes), sizeof(header_bytes));
+  ASSERT_LT(header_bytes, 10'000u);
+  std::string header(header_bytes, '\0');
+  stream.read(header.data(), static_cast<std::streamsize>(header_bytes));
+  const Json tensors = Json::parse(header);
+  EXPECT_EQ(tensors["experts"]["dtype"], "I32");
+  EXPECT_EQ(tensors["experts"]["shape"], Json({5, 3, 2}));  // one layer of six is dense
+  EXPECT_EQ(tensors["weights"]["dtype"], "F32");
+  EXPECT_EQ(tensors["weights"]["shape"], Json({5, 3, 2}));
+}
+
+TEST(Inspect, HasItsKeys) {
+  const Json json = ParseResult(RunProgram({"inspect", StoriesModel(), "--json"}));
+  EXPECT_EQ(json["architecture"], "deepseek_v3");
+  EXPECT_EQ(json["quantization"], "BF16");
+  // 6 layers x (128 + 16) numbers in BF16.
+  EXPECT_EQ(json["cache_bytes_per_token"], 6 * 144 * 2);
+  EXPECT_EQ(json["stop_tokens"][0]["id"], 1);
+  uint64_t num_elements = 0;
+  for (const Json& tensor : json["tensors"]) {
+    uint64_t count = 1;
+    for (const uint64_t size : tensor["shape"]) count *= size;
+    EXPECT_EQ(tensor["bytes"], count * (tensor["dtype"] == "F32" ? 4 : 2));
+    num_elements += count;
+  }
+  EXPECT_EQ(json["parameters"], num_elements);
+  EXPECT_LT(json["active_parameters"], json["parameters"]);
+  EXPECT_EQ(RunProgram({"inspect", StoriesModel()}).exit_code, 0);
+}
+
+bool IsSpread(const Json& json) {
+  return json.is_object() && json["min"] <= json["median"] && json["median"] <= json["max"];
+}
+
+TEST(Doctor, HasItsKeys) {
+  const Json json = ParseResult(RunProgram({"doctor", "--json", "--isa", "scalar"}));
+  EXPECT_TRUE(json["cpu"].is_string());
+  EXPECT_EQ(json["isa"].back(), "scalar");
+  EXPECT_GE(json["threads"], 1);
+  EXPECT_GT(json["memory"]["total_bytes"], 0);
+  for (const char* key : {"read_gb_per_s", "gflops_f32", "gflops_bf16", "gops_i8"}) {
+    EXPECT_TRUE(IsSpread(json[key])) << key;
+  }
+  EXPECT_GT(json["read_gb_per_s"]["min"], 0);
+  ASSERT_FALSE(json["kernels"].empty());
+  for (const Json& kernel : json["kernels"]) {
+    EXPECT_TRUE(kernel["op"].is_string());
+    EXPECT_EQ(kernel["target"], "scalar");
+    for (const Json& refused : kernel["refused"]) EXPECT_NE(refused["reason"], "");
+  }
+}
+
+TEST(Bench, HasItsKeys) {
+  const Json json = ParseResult(RunProgram(
+      {"bench", StoriesModel(), "--prompt", "64", "--generate", "8", "--repeat", "2", "--json"}));
+  EXPECT_TRUE(IsSpread(json["prefill_tokens_per_s"]));
+  EXPECT_TRUE(IsSpread(json["decode_tokens_per_s"]));
+  EXPECT_GT(json["decode_tokens_per_s"]["min"], 0);
+  // A decoded token reads its active weights, but for the embedding's other rows, and some cache.
+  const double bytes = json["bytes_per_token"];
+  const Json model = ParseResult(RunProgram({"inspect", StoriesModel(), "--json"}));
+  const double active_bytes = 2 * model["active_parameters"].get<double>();
+  EXPECT_GT(bytes, active_bytes * 0.5);
+  EXPECT_LT(bytes, active_bytes * 1.1 + 72 * model["cache_bytes_per_token"].get<double>());
+  EXPECT_TRUE(IsSpread(json["roofline_share"]["prefill"]));
+  EXPECT_TRUE(IsSpread(json["roofline_share"]["decode"]));
+}
+
+}  // namespace
+}  // namespace baleen::cli_test

@@ -1,0 +1,63 @@
+# bash completion for baleen. A flag that is new in `baleen VERB --help` belongs here too; a test
+# compares the two.
+
+_baleen() {
+  local model_flags='--threads --isa --precision --cache-dtype --memory-limit --help'
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]:-}
+  local flags=''
+  COMPREPLY=()
+
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    mapfile -t COMPREPLY < <(compgen -W \
+      'run inspect doctor bench evaluate tokenizer --help --version' -- "$cur")
+    return
+  fi
+  if [ "$verb" = tokenizer ] && [ "$COMP_CWORD" -eq 2 ]; then
+    mapfile -t COMPREPLY < <(compgen -W 'encode decode --help' -- "$cur")
+    return
+  fi
+
+  case $prev in
+    --isa) flags='avx512_bf16 avx512 avx2 scalar' ;;
+    --precision) flags='f32 bf16 auto' ;;
+    --cache-dtype) flags='f32 bf16' ;;
+    --task) flags='perplexity logits routing' ;;
+    --file | --output)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return
+      ;;
+  esac
+  if [ -n "$flags" ]; then
+    mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$cur")
+    return
+  fi
+
+  case $verb in
+    run)
+      flags="$model_flags --context --prompt --raw --json --system --think --no-think --max-tokens
+        --stop --logprobs --temperature --top-k --top-p --min-p --seed --repetition-penalty
+        --presence-penalty --frequency-penalty"
+      ;;
+    inspect) flags="$model_flags --tensors --json" ;;
+    doctor) flags='--isa --threads --json --help' ;;
+    bench) flags="$model_flags --prompt --generate --context --batch --repeat --json" ;;
+    evaluate)
+      flags="$model_flags --task --file --token-ids --context --bos-token-id --output --json"
+      ;;
+    tokenizer)
+      case ${COMP_WORDS[2]:-} in
+        encode) flags="$model_flags --json --file --plain" ;;
+        decode) flags="$model_flags --json --ids" ;;
+      esac
+      ;;
+  esac
+  if [[ $cur == -* ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$cur")
+  else
+    compopt -o filenames
+    mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+  fi
+}
+
+complete -F _baleen baleen
