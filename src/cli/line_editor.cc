@@ -45,6 +45,13 @@ struct LineEditor::State {
 
   static char* Prompt(EditLine* editor) { return Of(editor).prompt.data(); }
 
+  // Of lines before this one, even a Ctrl-C that came together with the Enter.
+  void ForgetInterrupts() {
+    uint64_t count = 0;
+    while (read(wake_fd, &count, sizeof(count)) > 0) {
+    }
+  }
+
   // A byte of standard input; false at its end or when Ctrl-C was pressed.
   bool ReadByte(char& byte) {
     while (true) {
@@ -128,6 +135,7 @@ LineStatus LineEditor::ReadOne(const std::string& prompt, std::string& line) {
   State& state = *state_;
   state.prompt = prompt;
   state.interrupted = false;
+  state.ForgetInterrupts();
   const InterruptScope scope([&] {
     const uint64_t one = 1;
     BALEEN_CHECK(write(state.wake_fd, &one, sizeof(one)) == sizeof(one));
@@ -136,11 +144,7 @@ LineStatus LineEditor::ReadOne(const std::string& prompt, std::string& line) {
   el_set(state.editor, EL_PREP_TERM, 1);
   int count = 0;
   const char* text = el_gets(state.editor, &count);
-  if (state.interrupted) {
-    uint64_t ignored;
-    BALEEN_CHECK(read(state.wake_fd, &ignored, sizeof(ignored)) == sizeof(ignored));
-    return LineStatus::kInterrupted;
-  }
+  if (state.interrupted) return LineStatus::kInterrupted;
   if (text == nullptr || count <= 0) return LineStatus::kEnd;
   line.assign(text, static_cast<size_t>(count));
   if (!line.empty() && line.back() == '\n') line.pop_back();
