@@ -134,7 +134,8 @@ std::string Judge(const HostileCase& hostile, const Outcome& outcome) {
 
 std::vector<HostileCase> AllCases() {
   std::vector<HostileCase> all;
-  for (const auto& cases : {SafetensorsCases(), SafetensorsIndexCases(), CheckpointCases()}) {
+  for (const auto& cases :
+       {SafetensorsCases(), SafetensorsIndexCases(), CheckpointCases(), GgufCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

@@ -54,6 +54,7 @@ std::string Judge(const HostileCase& hostile, const Outcome& outcome);
 std::vector<HostileCase> SafetensorsCases();
 std::vector<HostileCase> SafetensorsIndexCases();
 std::vector<HostileCase> CheckpointCases();
+std::vector<HostileCase> GgufCases();
 std::vector<HostileCase> AllCases();
 
 }  // namespace baleen::hostile
