@@ -8,6 +8,8 @@
 * `q8_0.gguf`: random weights in Q8_0, keys and values apart.
 * `q8_0_values-0000N-of-00002.gguf`: the same weights in F32, as `gguf` dequantizes them, keys and
   values joined, in two parts.
+* `stories_text.gguf`: config and tokenizer of models/baleen-stories-mini, and a chat template of
+  V2; no tensors.
 """
 
 from __future__ import annotations
@@ -262,6 +264,35 @@ def write_small(output: pathlib.Path) -> None:
     write(output / "q8_0_values.gguf", SMALL, values, is_split=False, parts=2)
 
 
+def write_text(output: pathlib.Path) -> None:
+    model = ROOT / "models/baleen-stories-mini"
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokens = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
+    types = [gguf.TokenType.NORMAL] * len(tokens)
+    for added in tokenizer["added_tokens"]:
+        if added["id"] == len(tokens):
+            tokens.append(added["content"])
+            types.append(gguf.TokenType.NORMAL)
+        assert tokens[added["id"]] == added["content"]
+        special = added["special"]
+        types[added["id"]] = gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
+    merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
+    writer = gguf.GGUFWriter(output / "stories_text.gguf", "deepseek2")
+    add_keys(writer, json.loads((model / "config.json").read_text()), is_split=False)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("deepseek-v3")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template((ROOT / "tests/fuzz/corpus/chat_template/deepseek-v2").read_text())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "tests/golden/gguf")
@@ -270,6 +301,7 @@ def main() -> None:
     write_case("v2_lite", output, is_split=False)
     write_case("v3", output, is_split=True)
     write_small(output)
+    write_text(output)
 
 
 if __name__ == "__main__":
