@@ -60,13 +60,18 @@ void AppendUtf8(uint32_t code_point, std::string* out) {
 
 size_t AppendValidUtf8(std::string_view text, std::string* out) {
   size_t pos = 0;
+  size_t valid_begin = 0;  // from here to pos all is well-formed and not yet appended
   while (pos < text.size()) {
     const Utf8Char c = DecodeUtf8(text.substr(pos));
-    if (c.is_truncated) break;
-    out->append(c.code_point == Utf8Char::kBroken ? kReplacementCharacter
-                                                  : text.substr(pos, c.num_bytes));
+    if (c.code_point == Utf8Char::kBroken) {
+      out->append(text, valid_begin, pos - valid_begin);
+      if (c.is_truncated) return pos;
+      out->append(kReplacementCharacter);
+      valid_begin = pos + c.num_bytes;
+    }
     pos += c.num_bytes;
   }
+  out->append(text, valid_begin);
   return pos;
 }
 

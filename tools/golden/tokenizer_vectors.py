@@ -232,7 +232,7 @@ def train_kimi_ranks(shared: pathlib.Path) -> dict[bytes, int]:
     tokenizer.pre_tokenizer = byte_level_sequence(isolated([KIMI_PATTERN]))
     trainer = trainers.BpeTrainer(
         vocab_size=6000, min_frequency=2, show_progress=False,
-        initial_alphabet=list(BYTE_OF))
+        max_token_length=256, initial_alphabet=list(BYTE_OF))
     hard = make_strings(7, 20000, ["<think>"], wiki_lines(shared))
     tokenizer.train_from_iterator([*wiki_lines(shared)[:1500], *hard, *hard], trainer)
     vocab = tokenizer.get_vocab()
