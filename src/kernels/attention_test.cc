@@ -188,7 +188,7 @@ TEST_P(AttentionTest, DirectWithBf16ProductsStaysClose) {
   }
 }
 
-// The same bits in chunks of 1 and 7 rows, and whole, whatever the heads beside.
+// The same bits in chunks of 1, 7 and 64 rows, and whole, whatever the heads beside.
 TEST_P(AttentionTest, RowsDoNotDependOnTheirCompany) {
   Random random(SeedOfTest());
   for (const Shape& shape : kShapes) {
@@ -196,13 +196,18 @@ TEST_P(AttentionTest, RowsDoNotDependOnTheirCompany) {
       const Layer layer(shape, cache, DType::kBF16, random);
       const auto compare = [&](const auto& run) {
         const std::vector<float> whole = run(0, kMaxTokens);
-        for (size_t chunk : {1, 7, 64}) {
-          std::vector<float> pieces;
+        const size_t width = whole.size() / kMaxTokens;
+        const auto expect_same = [&](size_t first, size_t rows) {
+          const std::vector<float> part(whole.begin() + first * width,
+                                        whole.begin() + (first + rows) * width);
+          EXPECT_TRUE(SameBits(run(first, rows), part)) << first << "+" << rows;
+        };
+        // Single rows around the borders of key blocks, then chunks.
+        for (size_t first : {0, 1, 62, 63, 64, 65, 127, 128, 149}) expect_same(first, 1);
+        for (size_t chunk : {7, 64}) {
           for (size_t first = 0; first < kMaxTokens; first += chunk) {
-            const auto piece = run(first, std::min(chunk, kMaxTokens - first));
-            pieces.insert(pieces.end(), piece.begin(), piece.end());
+            expect_same(first, std::min(chunk, kMaxTokens - first));
           }
-          EXPECT_TRUE(SameBits(pieces, whole)) << "chunks of " << chunk;
         }
       };
       compare([&](size_t first, size_t rows) { return RunAbsorbed(table(), layer, first, rows); });

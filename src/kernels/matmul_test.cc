@@ -88,7 +88,7 @@ TEST_P(MatMulTest, OutputsDoNotDependOnTheirCompany) {
     for (DType dtype : kWeightAndBlockTypes) {
       for (size_t K :
            IsBlockType(dtype) ? WidthsOf(dtype) : std::vector<size_t>{1, 17, 64, 131, 300}) {
-        constexpr size_t kN = 23, kM = 33;
+        constexpr size_t kN = 14, kM = 17;  // more than any tile
         const RandomMatrix w(dtype, kN, K, random);
         const RandomActivations x(type, kM, K, random);
         std::vector<float> alone(kM * kN);
@@ -98,6 +98,7 @@ TEST_P(MatMulTest, OutputsDoNotDependOnTheirCompany) {
           }
         }
         for (size_t M : kBatches) {
+          if (M > kM) continue;
           std::vector<int32_t> rows = Iota(M);
           std::reverse(rows.begin(), rows.end());
           const size_t cut = random.Below(kN);

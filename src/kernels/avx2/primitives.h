@@ -138,14 +138,15 @@ struct Primitives {
   BALEEN_INLINE static F32 WidenBf16(__m128i v) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
   }
-  // As half-precision bits an e4m3 value reads as value / 256; 0x7f is NaN.
+  // As half-precision bits an e4m3 value reads as value / 256. Widening with the sign copies the
+  // sign into bit 14 as well, where it must go. 0x7f and 0xff are NaN, and so is a half of all
+  // ones.
   BALEEN_INLINE static F32 WidenF8(__m128i bytes) {
-    const __m128i wide = _mm_cvtepu8_epi16(bytes);
-    const __m128i magnitude = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x7f)), 7);
-    const __m128i sign = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x80)), 8);
-    const __m128i nan = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x3f80));
-    const __m128i half = _mm_or_si128(_mm_or_si128(magnitude, sign), nan);
-    return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0f));
+    const __m128i nan = _mm_cmpeq_epi8(_mm_or_si128(bytes, _mm_set1_epi8(-128)), _mm_set1_epi8(-1));
+    const __m128i half = _mm_and_si128(_mm_slli_epi16(_mm_cvtepi8_epi16(bytes), 7),
+                                       _mm_set1_epi16(static_cast<int16_t>(0xbfff)));
+    const __m128i marked = _mm_or_si128(half, _mm_cvtepi8_epi16(nan));
+    return _mm256_mul_ps(_mm256_cvtph_ps(marked), _mm256_set1_ps(256.0f));
   }
   BALEEN_INLINE static __m128i RoundToBf16(F32 v) {
     const __m256i bits = _mm256_castps_si256(v);

@@ -123,14 +123,15 @@ struct Primitives {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
   }
 
-  // As half-precision bits an e4m3 value reads as value / 256; 0x7f is NaN.
+  // As half-precision bits an e4m3 value reads as value / 256. Widening with the sign copies the
+  // sign into bit 14 as well, where it must go. 0x7f and 0xff are NaN.
   BALEEN_INLINE static F32 WidenF8(__m128i bytes) {
-    const __m256i wide = _mm256_cvtepu8_epi16(bytes);
-    const __m256i magnitude = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
-    const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
-    const __m256i nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x3f80));
-    const __m256i half = _mm256_or_si256(_mm256_or_si256(magnitude, sign), nan);
-    return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256.0f));
+    const __m256i half = _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7),
+                                          _mm256_set1_epi16(static_cast<int16_t>(0xbfff)));
+    const __mmask16 number =
+        _mm_cmpneq_epi8_mask(_mm_or_si128(bytes, _mm_set1_epi8(-128)), _mm_set1_epi8(-1));
+    const __m512 nan = _mm512_set1_ps(__builtin_nanf(""));
+    return _mm512_mask_mul_ps(nan, number, _mm512_cvtph_ps(half), _mm512_set1_ps(256.0f));
   }
 
   // vcvtneps2bf16 is not used even where it exists: it flushes subnormal numbers to zero.
