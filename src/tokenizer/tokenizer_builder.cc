@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/quote.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/utf8.h"
 
@@ -15,13 +16,6 @@ namespace {
 
 // C0, C1 and F5 to FF: no UTF-8 has them, and vocabularies may leave them out.
 bool OccursInUtf8(int byte) { return byte < 0xC0 || (byte > 0xC1 && byte < 0xF5); }
-
-// Names from a file in an error message: short, whatever the file holds.
-std::string Brief(std::string_view name) {
-  std::string brief;
-  AppendValidUtf8(name.substr(0, 64), &brief);
-  return brief;
-}
 
 }  // namespace
 
@@ -51,8 +45,8 @@ void TokenizerBuilder::AddTextToken(int64_t id, std::string_view spelling) {
     return;
   }
   if (!hidden_ids_.emplace(spelling, id).second || !vocabulary_.AddHidden(id, spelling)) {
-    Throw(ErrorCode::kCorruption, "{}: token \"{}\" or its id {} is in the vocabulary twice",
-          source_, Brief(spelling), id);
+    Throw(ErrorCode::kCorruption, "{}: token {} or its id {} is in the vocabulary twice", source_,
+          Quote(spelling), id);
   }
 }
 
@@ -62,8 +56,8 @@ void TokenizerBuilder::AddTextTokenBytes(int64_t id, std::string_view bytes) {
     Throw(ErrorCode::kCorruption, "{}: token {} of the vocabulary is empty", source_, id);
   }
   if (!vocabulary_.Add(id, bytes)) {
-    Throw(ErrorCode::kCorruption, "{}: token \"{}\" or its id {} is in the vocabulary twice",
-          source_, Brief(bytes), id);
+    Throw(ErrorCode::kCorruption, "{}: token {} or its id {} is in the vocabulary twice", source_,
+          Quote(bytes), id);
   }
 }
 
@@ -79,13 +73,13 @@ void TokenizerBuilder::AddAddedToken(const Added& token) {
           name.size(), AddedTokens::kMaxNameBytes);
   }
   if (vocabulary_.Contains(id) && vocabulary_.Bytes(id) != BytesOfSpelling(name)) {
-    Throw(ErrorCode::kCorruption, "{}: added token \"{}\" has the id {} of another token", source_,
-          Brief(name), id);
+    Throw(ErrorCode::kCorruption, "{}: added token {} has the id {} of another token", source_,
+          Quote(name), id);
   }
   if (!added_tokens_.Add(
           {static_cast<int32_t>(id), std::string(name), is_special, is_normalized})) {
-    Throw(ErrorCode::kCorruption, "{}: added token \"{}\" or its id {} is there twice", source_,
-          Brief(name), id);
+    Throw(ErrorCode::kCorruption, "{}: added token {} or its id {} is there twice", source_,
+          Quote(name), id);
   }
 }
 
@@ -98,9 +92,8 @@ void TokenizerBuilder::CheckIdOfName(const Added& token) {
     text_id = vocabulary_.Find(BytesOfSpelling(token.name));
   }
   if (text_id && *text_id != token.id) {
-    Throw(ErrorCode::kCorruption,
-          "{}: added token \"{}\" has id {}, but the vocabulary gives it {}", source_,
-          Brief(token.name), token.id, *text_id);
+    Throw(ErrorCode::kCorruption, "{}: added token {} has id {}, but the vocabulary gives it {}",
+          source_, Quote(token.name), token.id, *text_id);
   }
 }
 
@@ -112,8 +105,8 @@ std::string_view TokenizerBuilder::BytesOfSpelling(std::string_view name) {
 void TokenizerBuilder::AddMerge(std::string_view pair) {
   const size_t space = pair.find(' ');
   if (space == std::string_view::npos || pair.find(' ', space + 1) != std::string_view::npos) {
-    Throw(ErrorCode::kCorruption, "{}: merge {} (\"{}\") is not two tokens with a space between",
-          source_, num_merges_, Brief(pair));
+    Throw(ErrorCode::kCorruption, "{}: merge {} ({}) is not two tokens with a space between",
+          source_, num_merges_, Quote(pair));
   }
   AddMerge(pair.substr(0, space), pair.substr(space + 1));
 }
@@ -128,17 +121,16 @@ void TokenizerBuilder::AddMerge(std::string_view left, std::string_view right) {
   split = scratch_.size();
   is_byte_level = is_byte_level && AppendFromByteLevel(right, &scratch_);
   if (!is_byte_level) {
-    Throw(ErrorCode::kUnimplemented,
-          "{}: merge {} (\"{}\" and \"{}\") is not in byte-level spelling", source_, num_merges_,
-          Brief(left), Brief(right));
+    Throw(ErrorCode::kUnimplemented, "{}: merge {} ({} and {}) is not in byte-level spelling",
+          source_, num_merges_, Quote(left), Quote(right));
   }
   const std::string_view whole = scratch_;
   const int32_t left_id = FindMergePart(whole.substr(0, split), left, right);
   const int32_t right_id = FindMergePart(whole.substr(split), left, right);
   const int32_t result = FindMergePart(whole, left, right);
   if (!merges_.Add(left_id, right_id, num_merges_, result)) {
-    Throw(ErrorCode::kCorruption, "{}: merge {} (\"{}\" and \"{}\") is there twice", source_,
-          num_merges_, Brief(left), Brief(right));
+    Throw(ErrorCode::kCorruption, "{}: merge {} ({} and {}) is there twice", source_, num_merges_,
+          Quote(left), Quote(right));
   }
   ++num_merges_;
 }
@@ -148,8 +140,8 @@ int32_t TokenizerBuilder::FindMergePart(std::string_view bytes, std::string_view
   const std::optional<int32_t> id = vocabulary_.Find(bytes);
   if (!id) {
     Throw(ErrorCode::kCorruption,
-          "{}: merge {} (\"{}\" and \"{}\") takes or makes a token that is not in the vocabulary",
-          source_, num_merges_, Brief(left), Brief(right));
+          "{}: merge {} ({} and {}) takes or makes a token that is not in the vocabulary", source_,
+          num_merges_, Quote(left), Quote(right));
   }
   return *id;
 }

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/quote.h"
 #include "tokenizer/pre_tokenizer_patterns.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/tokenizer_builder.h"
@@ -61,15 +62,15 @@ class JsonLoader {
     const std::string_view type = TypeOf(normalizer);
     if (type == "Sequence" && reader_.Get<array>(normalizer, "normalizers", "an array").size() == 0)
       return;
-    Throw(ErrorCode::kUnimplemented, "{}: normalizer \"{}\" is not supported", source(), type);
+    Throw(ErrorCode::kUnimplemented, "{}: normalizer {} is not supported", source(), Quote(type));
   }
 
   void CheckDecoder() const {
     const object decoder = reader_.Get<object>(root_, "decoder", "an object");
     const std::string_view type = TypeOf(decoder);
     if (type == "ByteLevel") return;
-    Throw(ErrorCode::kUnimplemented, "{}: decoder \"{}\" is not supported, only byte-level BPE is",
-          source(), type);
+    Throw(ErrorCode::kUnimplemented, "{}: decoder {} is not supported, only byte-level BPE is",
+          source(), Quote(type));
   }
 
   PreTokenizer ReadPreTokenizer() const {
@@ -85,13 +86,14 @@ class JsonLoader {
     const std::optional<PreTokenizer> known = RecognizePreTokenizer(steps);
     if (known) return *known;
     std::string listing;
-    for (const PreTokenizerStep& step : steps) {
+    for (size_t i = 0; i < steps.size() && i < 8; ++i) {
+      const PreTokenizerStep& step = steps[i];
       listing += listing.empty() ? "" : ", ";
-      listing += step.kind == PreTokenizerStep::Kind::kSplit ? step.pattern : step.Name();
+      listing += step.kind == PreTokenizerStep::Kind::kSplit ? Quote(step.pattern) : step.Name();
     }
     Throw(ErrorCode::kUnimplemented,
           "{}: the pre_tokenizer is none of DeepSeek-V2's, DeepSeek-V3's or Kimi's: {}", source(),
-          listing.substr(0, 1000));
+          listing);
   }
 
   PreTokenizerStep ReadStep(object step) const {
@@ -115,15 +117,15 @@ class JsonLoader {
         !reader_.GetFlag(step, "use_regex", true)) {
       return {Kind::kByteLevel, ""};
     }
-    Throw(ErrorCode::kUnimplemented,
-          "{}: pre_tokenizer step \"{}\" with its options is not supported", source(), type);
+    Throw(ErrorCode::kUnimplemented, "{}: pre_tokenizer step {} with its options is not supported",
+          source(), Quote(type));
   }
 
   // Refuses options that would change ids. Returns ignore_merges.
   bool ReadModelOptions(object model) const {
     if (const std::string_view type = TypeOf(model); type != "BPE") {
-      Throw(ErrorCode::kUnimplemented, "{}: model type \"{}\" is not supported, only BPE is",
-            source(), type);
+      Throw(ErrorCode::kUnimplemented, "{}: model type {} is not supported, only BPE is", source(),
+            Quote(type));
     }
     bool ignore_merges = false;
     for (const auto [key, value] : model) {
@@ -145,8 +147,8 @@ class JsonLoader {
             value.is_null() || reader_.As<std::string_view>(value, key, "a string").empty();
       }
       if (!is_supported) {
-        Throw(ErrorCode::kUnimplemented, "{}: model option \"{}\" is not supported with this value",
-              source(), key);
+        Throw(ErrorCode::kUnimplemented, "{}: model option {} is not supported with this value",
+              source(), Quote(key));
       }
     }
     return ignore_merges;

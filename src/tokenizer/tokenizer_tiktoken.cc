@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/quote.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/tokenizer_builder.h"
 #include "tokenizer/tokenizer_json_reader.h"
@@ -96,9 +97,8 @@ void ReadSpecialTokens(std::string_view json, const std::string& source, int64_t
       const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
       if (error != std::errc() || end != key.data() + key.size() || id < first_id ||
           id >= first_id + kNumSpecialTokens) {
-        Throw(ErrorCode::kCorruption,
-              "{}: added_tokens_decoder has the id \"{}\", not one of {} to {}", document.source(),
-              key.substr(0, 64), first_id, first_id + kNumSpecialTokens - 1);
+        Throw(ErrorCode::kCorruption, "{}: added_tokens_decoder has the id {}, not one of {} to {}",
+              document.source(), Quote(key), first_id, first_id + kNumSpecialTokens - 1);
       }
       builder->AddAddedToken(reader.ReadAddedToken(
           id,
