@@ -80,6 +80,8 @@ void GenerationSequence::OnEnd(std::exception_ptr error) {
     rest += stop_matcher_.Flush();
     if (!rest.empty()) Emit(std::move(rest), {});
   }
+  // Nothing more will be told. A callback that keeps this generation alive must not be kept by it.
+  on_chunk_ = nullptr;
   {
     std::lock_guard lock(mutex_);
     done_ = true;

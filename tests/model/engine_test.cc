@@ -94,6 +94,19 @@ TEST(EngineTest, TwoEnginesAndACancel) {
   EXPECT_EQ(static_cast<size_t>(chunks), cancelled.tokens.size());
 }
 
+TEST(EngineTest, AnEndedGenerationLetsGoOfItsCallback) {
+  const auto engine = Engine::Open(kModel);
+  Request request;
+  request.prompt_token_ids = engine->Encode("Once");
+  request.max_tokens = 2;
+  const auto owned = std::make_shared<int>(0);
+  const std::shared_ptr<Generation> generation =
+      engine->Submit(request, [owned](const Chunk&) { ++*owned; });
+  generation->Wait();
+  EXPECT_EQ(*owned, 2);
+  EXPECT_EQ(owned.use_count(), 1);
+}
+
 TEST(EngineTest, RequestsTogetherAnswerAsAlone) {
   const auto engine = Engine::Open(kModel);
   std::vector<Request> requests;
