@@ -12,7 +12,8 @@ here, and tests (*_test.cc, *_testing.h) may include anything inside or beneath 
 import pathlib
 import re
 import sys
-import tempfile
+
+import planted_faults
 
 ROW = re.compile(r"^\| `(include/baleen|src/[\w/]+)/` \|.*\| ([^|]*) \|$", re.M)
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
@@ -232,37 +233,7 @@ PLANTED = (
 )
 
 
-def self_test():
-    failures = 0
-    for path, content, expected in ((None, None, None),) + PLANTED:
-        with tempfile.TemporaryDirectory() as scratch:
-            root = pathlib.Path(scratch)
-            tree = dict(CLEAN_TREE)
-            if path:
-                tree[path] = content
-            for name, text in tree.items():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_text(text)
-            found = check(root)
-        caught = any(expected in line for line in found) if path else not found
-        if not caught:
-            failures += 1
-            print(f"self-test: {path or 'the clean tree'} with {content!r}: expected "
-                  f"{expected or 'no complaint'}, found {found}")
-    print(f"self-test: {len(PLANTED) + 1 - failures} of {len(PLANTED) + 1} as expected")
-    return failures
-
-
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        return 1 if self_test() else 0
-    if sys.argv[1:]:
-        print(__doc__)
-        return 2
-    found = check(pathlib.Path(__file__).resolve().parent.parent)
-    print("\n".join(found) if found else "every include is allowed")
-    return 1 if found else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(planted_faults.main(
+        __doc__, lambda: planted_faults.self_test(CLEAN_TREE, PLANTED, lambda root, _: check(root)),
+        check, "every include is allowed"))

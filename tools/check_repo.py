@@ -13,7 +13,8 @@ import pathlib
 import re
 import subprocess
 import sys
-import tempfile
+
+import planted_faults
 
 SOURCE = {".cc", ".h", ".inc", ".py", ".sh", ".cmake"}
 MAX_LINES = 800
@@ -107,40 +108,14 @@ PLANTED = (
 )
 
 
-def self_test():
-    failures = 0
-    for path, content, expected in ((None, None, None),) + PLANTED:
-        with tempfile.TemporaryDirectory() as scratch:
-            root = pathlib.Path(scratch)
-            tree = dict(CLEAN_TREE)
-            if path:
-                tree[path] = content
-            for name, text in tree.items():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_text(text)
-            found = check(root, sorted(tree))
-        caught = len(found) == 1 and expected in found[0] if path else not found
-        if not caught:
-            failures += 1
-            print(f"self-test: {path or 'the clean tree'}: expected {expected or 'no finding'}, "
-                  f"found {found}")
-    print(f"self-test: {len(PLANTED) + 1 - failures} of {len(PLANTED) + 1} as expected")
-    return failures
-
-
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        return 1 if self_test() else 0
-    if sys.argv[1:]:
-        print(__doc__)
-        return 2
-    root = pathlib.Path(__file__).resolve().parent.parent
+def check_tracked(root):
     names = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True,
                            text=True).stdout.split("\0")
-    found = check(root, [name for name in names if name])
-    print("\n".join(found) if found else "nothing found")
-    return 1 if found else 0
+    return check(root, [name for name in names if name])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(planted_faults.main(
+        __doc__,
+        lambda: planted_faults.self_test(CLEAN_TREE, PLANTED, check, exactly_one=True),
+        check_tracked, "nothing found"))
