@@ -2,13 +2,15 @@
 //
 // Thrown for anything that the outside can cause: a path, a file's content, a request, the size of
 // the machine. The message is one line that says what, where, and what to do; it is fit to be shown
-// to a user as it is. Our own bugs are not Errors (see base/check.h). The library never prints and
-// never exits.
+// to a user as it is, even where it repeats names from a hostile file: the constructor escapes
+// control characters and cuts the middle out of what is longer than kMaxMessageBytes. Our own bugs
+// are not Errors (see base/check.h). The library never prints and never exits.
 #ifndef BALEEN_ERROR_H_
 #define BALEEN_ERROR_H_
 
+#include <cstddef>
 #include <stdexcept>
-#include <string>
+#include <string_view>
 
 namespace baleen {
 
@@ -29,7 +31,9 @@ const char* ErrorCodeName(ErrorCode code);
 
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  static constexpr size_t kMaxMessageBytes = 2000;
+
+  Error(ErrorCode code, std::string_view message);
   ErrorCode code() const { return code_; }
 
  private:

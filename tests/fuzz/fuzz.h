@@ -16,8 +16,6 @@
 
 namespace baleen::fuzz {
 
-inline constexpr size_t kMaxMessageBytes = 4000;
-
 inline std::string_view Text(const uint8_t* data, size_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
@@ -33,7 +31,7 @@ bool Accepts(const Parse& parse) {
     BALEEN_CHECK(error.code() == ErrorCode::kCorruption ||
                  error.code() == ErrorCode::kUnimplemented ||
                  error.code() == ErrorCode::kInvalidArgument);
-    BALEEN_CHECK(!message.empty() && message.size() <= kMaxMessageBytes);
+    BALEEN_CHECK(!message.empty() && message.size() <= Error::kMaxMessageBytes);
     for (const char c : message) BALEEN_CHECK(static_cast<unsigned char>(c) >= 0x20);
     return false;
   }
