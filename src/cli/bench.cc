@@ -131,12 +131,12 @@ int Bench(const BenchFlags& flags) {
 
 }  // namespace
 
-void AddBench(CLI::App& program, Action& action) {
-  CLI::App* verb = program.add_subcommand("bench", "Measure speed against the machine's roof");
+void AddBench(CommandLine& program) {
+  Verb verb = program.AddVerb("bench", "Measure speed against the machine's roof");
   const auto flags = std::make_shared<BenchFlags>();
-  flags->engine.AddTo(*verb);
+  flags->engine.AddTo(verb);
   const auto count = [&](const char* name, size_t& value, size_t max, const char* help) {
-    verb->add_option(name, value, help)->type_name("N")->check(CLI::Range(size_t{1}, max));
+    verb.Add(name, value, help).Type("N").Range(1, max);
   };
   constexpr size_t kMaxTokens = size_t{1} << 24;
   count("--prompt", flags->prompt_tokens, kMaxTokens,
@@ -146,12 +146,11 @@ void AddBench(CLI::App& program, Action& action) {
         "Tokens in the context when decoding begins; default: as --prompt");
   count("--batch", flags->run.batch_size, 1024, "Sequences computed together; default: 1");
   count("--repeat", flags->run.num_repeats, 1000, "Runs after the warm-up; default: 5");
-  verb->add_flag("--json", flags->json, "Print a JSON object");
-  SetExamples(*verb,
-              {"baleen bench models/baleen-stories-mini --prompt 256 --generate 64",
-               "prefill and decode, a table"},
-              {"baleen bench MODEL --batch 8 --repeat 3 --json", "eight sequences together"});
-  verb->callback([flags, &action] { action = [flags] { return Bench(*flags); }; });
+  verb.AddSwitch("--json", flags->json, "Print a JSON object");
+  verb.SetExamples({"baleen bench models/baleen-stories-mini --prompt 256 --generate 64",
+                    "prefill and decode, a table"},
+                   {"baleen bench MODEL --batch 8 --repeat 3 --json", "eight sequences together"});
+  verb.SetAction([flags] { return Bench(*flags); });
 }
 
 }  // namespace baleen

@@ -152,19 +152,15 @@ int Doctor(const DoctorFlags& flags) {
 
 }  // namespace
 
-void AddDoctor(CLI::App& program, Action& action) {
-  CLI::App* verb = program.add_subcommand("doctor", "Show what this machine has and can do");
+void AddDoctor(CommandLine& program) {
+  Verb verb = program.AddVerb("doctor", "Show what this machine has and can do");
   const auto flags = std::make_shared<DoctorFlags>();
-  verb->add_option("--isa", flags->isa, "Measure this target instead of the best")
-      ->type_name("NAME");
-  verb->add_option("--threads", flags->num_threads, "Default: one for each core")
-      ->type_name("N")
-      ->check(CLI::Range(size_t{1}, size_t{1024}));
-  verb->add_flag("--json", flags->json, "Print a JSON object");
-  SetExamples(*verb,
-              {"baleen doctor", "CPU, memory, targets, and measured speed of each arithmetic"},
-              {"baleen doctor --isa scalar --json", "the same for one target, as JSON"});
-  verb->callback([flags, &action] { action = [flags] { return Doctor(*flags); }; });
+  verb.Add("--isa", flags->isa, "Measure this target instead of the best").Type("NAME");
+  verb.Add("--threads", flags->num_threads, "Default: one for each core").Type("N").Range(1, 1024);
+  verb.AddSwitch("--json", flags->json, "Print a JSON object");
+  verb.SetExamples({"baleen doctor", "CPU, memory, targets, and measured speed of each arithmetic"},
+                   {"baleen doctor --isa scalar --json", "the same for one target, as JSON"});
+  verb.SetAction([flags] { return Doctor(*flags); });
 }
 
 }  // namespace baleen

@@ -183,34 +183,33 @@ int Evaluate(const EvaluateFlags& flags) {
 
 }  // namespace
 
-void AddEvaluate(CLI::App& program, Action& action) {
-  CLI::App* verb = program.add_subcommand("evaluate", "Measure a model on a text");
+void AddEvaluate(CommandLine& program) {
+  Verb verb = program.AddVerb("evaluate", "Measure a model on a text");
   const auto flags = std::make_shared<EvaluateFlags>();
-  flags->engine.AddTo(*verb);
-  verb->add_option("--task", flags->task,
-                   "perplexity of a text; logits after each token; routing: experts of each token")
-      ->type_name("NAME")
-      ->required();
-  verb->add_option("--file", flags->file, "Text for perplexity and routing")->type_name("FILE");
-  verb->add_option("--token-ids", flags->token_ids, "Tokens for logits and routing, such as 1,2,3")
-      ->type_name("IDS");
-  verb->add_option("--context", flags->context_tokens,
-                   "Tokens of a window, BOS included; default: 2048 or the model's, if smaller")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--bos-token-id", flags->bos_token_id,
-                   "Token before each window, for a model that puts none before a text")
-      ->type_name("ID")
-      ->check(CLI::NonNegativeNumber);
-  verb->add_option("--output", flags->output, "For routing: the safetensors file to write")
-      ->type_name("FILE");
-  verb->add_flag("--json", flags->json, "Print a JSON object");
-  SetExamples(*verb,
-              {"baleen evaluate models/baleen-stories-mini --task perplexity --file story.txt",
-               "how well the model predicts the text"},
-              {"baleen evaluate models/baleen-stories-mini --task logits --token-ids 0,861,628",
-               "scores of every token after each of these, as JSON"});
-  verb->callback([flags, &action] { action = [flags] { return Evaluate(*flags); }; });
+  flags->engine.AddTo(verb);
+  verb.Add("--task", flags->task,
+           "perplexity of a text; logits after each token; routing: experts of each token")
+      .Type("NAME")
+      .Required();
+  verb.Add("--file", flags->file, "Text for perplexity and routing").Type("FILE");
+  verb.Add("--token-ids", flags->token_ids, "Tokens for logits and routing, such as 1,2,3")
+      .Type("IDS");
+  verb.Add("--context", flags->context_tokens,
+           "Tokens of a window, BOS included; default: 2048 or the model's, if smaller")
+      .Type("N")
+      .AtLeast(1);
+  verb.Add("--bos-token-id", flags->bos_token_id,
+           "Token before each window, for a model that puts none before a text")
+      .Type("ID")
+      .AtLeast(0);
+  verb.Add("--output", flags->output, "For routing: the safetensors file to write").Type("FILE");
+  verb.AddSwitch("--json", flags->json, "Print a JSON object");
+  verb.SetExamples(
+      {"baleen evaluate models/baleen-stories-mini --task perplexity --file story.txt",
+       "how well the model predicts the text"},
+      {"baleen evaluate models/baleen-stories-mini --task logits --token-ids 0,861,628",
+       "scores of every token after each of these, as JSON"});
+  verb.SetAction([flags] { return Evaluate(*flags); });
 }
 
 }  // namespace baleen

@@ -55,23 +55,22 @@ std::optional<double> UnitFactor(std::string_view unit) {
 
 }  // namespace
 
-void EngineFlags::AddTo(CLI::App& verb) {
-  verb.add_option("MODEL", model_,
-                  "Directory, weights file, or hub id in the local Hugging Face cache")
-      ->required();
-  verb.add_option("--threads", num_threads_, "Compute threads; default: one for each core")
-      ->type_name("N")
-      ->check(CLI::Range(size_t{1}, size_t{1024}));
-  verb.add_option("--isa", isa_, "Instruction set to use, or refuse; baleen doctor lists them")
-      ->type_name("NAME");
-  verb.add_option("--precision", precision_, "Arithmetic: f32, bf16 or auto (weights as stored)")
-      ->type_name("NAME");
-  verb.add_option("--cache-dtype", cache_dtype_,
-                  "Latent cache: f32 or bf16; default: f32 with --precision f32, else bf16")
-      ->type_name("NAME");
-  verb.add_option("--memory-limit", memory_limit_,
-                  "For weights and cache together, such as 24G; default: what is free")
-      ->type_name("BYTES");
+void EngineFlags::AddTo(Verb verb) {
+  verb.Add("MODEL", model_, "Directory, weights file, or hub id in the local Hugging Face cache")
+      .Required();
+  verb.Add("--threads", num_threads_, "Compute threads; default: one for each core")
+      .Type("N")
+      .Range(1, 1024);
+  verb.Add("--isa", isa_, "Instruction set to use, or refuse; baleen doctor lists them")
+      .Type("NAME");
+  verb.Add("--precision", precision_, "Arithmetic: f32, bf16 or auto (weights as stored)")
+      .Type("NAME");
+  verb.Add("--cache-dtype", cache_dtype_,
+           "Latent cache: f32 or bf16; default: f32 with --precision f32, else bf16")
+      .Type("NAME");
+  verb.Add("--memory-limit", memory_limit_,
+           "For weights and cache together, such as 24G; default: what is free")
+      .Type("BYTES");
 }
 
 EngineOptions EngineFlags::ToOptions() const {
@@ -114,11 +113,6 @@ std::vector<int32_t> ParseTokenIds(std::string_view flag, std::string_view text)
     if (comma == std::string_view::npos) return ids;
     text.remove_prefix(comma + 1);
   }
-}
-
-void SetExamples(CLI::App& verb, const Example& first, const Example& second) {
-  verb.footer(fmt::format("Examples:\n  {}\n      {}\n  {}\n      {}", first.command, first.effect,
-                          second.command, second.effect));
 }
 
 }  // namespace baleen

@@ -2,13 +2,13 @@
 #ifndef BALEEN_CLI_FLAGS_H_
 #define BALEEN_CLI_FLAGS_H_
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "baleen/options.h"
+#include "cli/command_line.h"
 
 namespace baleen {
 
@@ -16,7 +16,7 @@ namespace baleen {
 class EngineFlags {
  public:
   // The object must live until the command line is parsed.
-  void AddTo(CLI::App& verb);
+  void AddTo(Verb verb);
 
   const std::string& model() const { return model_; }
   // Errors: kInvalidArgument, a value that means nothing; kUnimplemented, one that is not computed.
@@ -36,13 +36,6 @@ uint64_t ParseByteCount(std::string_view flag, std::string_view text);
 
 // "1,2,3", blanks allowed around numbers; at least one. Error{kInvalidArgument}.
 std::vector<int32_t> ParseTokenIds(std::string_view flag, std::string_view text);
-
-// Sets the help's text under the flags: two commands and what they do.
-struct Example {
-  std::string_view command;
-  std::string_view effect;
-};
-void SetExamples(CLI::App& verb, const Example& first, const Example& second);
 
 }  // namespace baleen
 

@@ -304,16 +304,16 @@ int Inspect(const InspectFlags& flags) {
 
 }  // namespace
 
-void AddInspect(CLI::App& program, Action& action) {
-  CLI::App* verb = program.add_subcommand("inspect", "Show what a model holds and what it needs");
+void AddInspect(CommandLine& program) {
+  Verb verb = program.AddVerb("inspect", "Show what a model holds and what it needs");
   const auto flags = std::make_shared<InspectFlags>();
-  flags->engine.AddTo(*verb);
-  verb->add_flag("--tensors", flags->tensors, "A line for each tensor, not for each kind");
-  verb->add_flag("--json", flags->json, "Print a JSON object, with every tensor");
-  SetExamples(*verb,
-              {"baleen inspect models/baleen-stories-mini", "size, memory, settings, tensors"},
-              {"baleen inspect MODEL --json | jq .active_parameters", "one figure for a script"});
-  verb->callback([flags, &action] { action = [flags] { return Inspect(*flags); }; });
+  flags->engine.AddTo(verb);
+  verb.AddSwitch("--tensors", flags->tensors, "A line for each tensor, not for each kind");
+  verb.AddSwitch("--json", flags->json, "Print a JSON object, with every tensor");
+  verb.SetExamples(
+      {"baleen inspect models/baleen-stories-mini", "size, memory, settings, tensors"},
+      {"baleen inspect MODEL --json | jq .active_parameters", "one figure for a script"});
+  verb.SetAction([flags] { return Inspect(*flags); });
 }
 
 }  // namespace baleen

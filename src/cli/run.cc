@@ -36,56 +36,55 @@ struct RunFlags {
   std::optional<uint64_t> seed;
 };
 
-void AddSamplingFlags(CLI::App& verb, RunFlags& flags) {
+void AddSamplingFlags(Verb verb, RunFlags& flags) {
   const std::string group = "Sampling (defaults: the model's own advice, else greedy)";
   const auto add = [&](const char* name, auto& value, const char* type, const char* help) {
-    return verb.add_option(name, value, help)->type_name(type)->group(group);
+    return verb.Add(name, value, help).Type(type).Group(group);
   };
   add("--temperature", flags.temperature, "T", "0 takes the most likely token always")
-      ->check(CLI::Range(0.0, 100.0));
+      .Range(0.0, 100.0);
   add("--top-k", flags.top_k, "K", "Choose among the K most likely tokens; 0: all")
-      ->check(CLI::Range(0, 1 << 30));
+      .Range(0, 1 << 30);
   add("--top-p", flags.top_p, "P", "... among the most likely whose probabilities reach P")
-      ->check(CLI::Range(0.0, 1.0));
+      .Range(0.0, 1.0);
   add("--min-p", flags.min_p, "P", "... among those with P times the probability of the first")
-      ->check(CLI::Range(0.0, 1.0));
+      .Range(0.0, 1.0);
   add("--seed", flags.seed, "S", "The same seed gives the same answer");
   add("--repetition-penalty", flags.repetition_penalty, "X",
       "Divide the logits of tokens in prompt and answer by X");
   add("--presence-penalty", flags.presence_penalty, "X", "Lower tokens that are in the answer")
-      ->check(CLI::Range(-2.0, 2.0));
+      .Range(-2.0, 2.0);
   add("--frequency-penalty", flags.frequency_penalty, "X", "... times their count")
-      ->check(CLI::Range(-2.0, 2.0));
+      .Range(-2.0, 2.0);
 }
 
-void AddFlags(CLI::App& verb, RunFlags& flags) {
+void AddFlags(Verb verb, RunFlags& flags) {
   flags.engine.AddTo(verb);
-  verb.add_option("--context", flags.context_tokens,
-                  "Tokens of prompt and answer together; default: the model's")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  verb.add_option("-p,--prompt", flags.prompt,
-                  "Answer this and leave; default: standard input, or a chat on a terminal")
-      ->type_name("TEXT");
-  CLI::Option* raw = verb.add_flag("--raw", flags.raw,
-                                   "Go on with the text of the prompt as it is: no chat template");
-  verb.add_flag("--json", flags.json, "Print the object that OpenAI's API returns");
-  verb.add_option("--system", flags.system, "System message")->type_name("TEXT")->excludes(raw);
-  CLI::Option* think = verb.add_flag("--think", flags.think, "Let the model reason first");
-  CLI::Option* no_think = verb.add_flag("--no-think", flags.no_think, "Answer without reasoning");
-  think->excludes(no_think)->excludes(raw);
-  no_think->excludes(raw);
-  verb.add_option("--max-tokens", flags.max_tokens,
-                  "Of an answer; default: until it ends or the context is full")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  verb.add_option("--stop", flags.stop, "Text that ends an answer; may be given several times")
-      ->type_name("TEXT")
-      ->allow_extra_args(false);
-  verb.add_option("--logprobs", flags.num_logprobs,
-                  "With --json: log-probabilities, and K alternatives of each token")
-      ->type_name("K")
-      ->check(CLI::Range(0, 20));
+  verb.Add("--context", flags.context_tokens,
+           "Tokens of prompt and answer together; default: the model's")
+      .Type("N")
+      .AtLeast(1);
+  verb.Add("-p,--prompt", flags.prompt,
+           "Answer this and leave; default: standard input, or a chat on a terminal")
+      .Type("TEXT");
+  Flag raw = verb.AddSwitch("--raw", flags.raw,
+                            "Go on with the text of the prompt as it is: no chat template");
+  verb.AddSwitch("--json", flags.json, "Print the object that OpenAI's API returns");
+  verb.Add("--system", flags.system, "System message").Type("TEXT").Excludes(raw);
+  Flag think = verb.AddSwitch("--think", flags.think, "Let the model reason first");
+  Flag no_think = verb.AddSwitch("--no-think", flags.no_think, "Answer without reasoning");
+  think.Excludes(no_think).Excludes(raw);
+  no_think.Excludes(raw);
+  verb.Add("--max-tokens", flags.max_tokens,
+           "Of an answer; default: until it ends or the context is full")
+      .Type("N")
+      .AtLeast(1);
+  verb.Add("--stop", flags.stop, "Text that ends an answer; may be given several times")
+      .Type("TEXT");
+  verb.Add("--logprobs", flags.num_logprobs,
+           "With --json: log-probabilities, and K alternatives of each token")
+      .Type("K")
+      .Range(0, 20);
   AddSamplingFlags(verb, flags);
 }
 
@@ -189,16 +188,15 @@ int Run(const RunFlags& flags) {
 
 }  // namespace
 
-void AddRun(CLI::App& program, Action& action) {
-  CLI::App* verb = program.add_subcommand("run", "Answer a prompt, or chat in the terminal");
+void AddRun(CommandLine& program) {
+  Verb verb = program.AddVerb("run", "Answer a prompt, or chat in the terminal");
   const auto flags = std::make_shared<RunFlags>();
-  AddFlags(*verb, *flags);
-  SetExamples(*verb,
-              {"baleen run models/baleen-stories-mini --raw -p \"Once upon a time\"",
-               "goes on with the text"},
-              {"baleen run deepseek-ai/DeepSeek-V2-Lite-Chat",
-               "chats, with the model in the local Hugging Face cache"});
-  verb->callback([flags, &action] { action = [flags] { return Run(*flags); }; });
+  AddFlags(verb, *flags);
+  verb.SetExamples({"baleen run models/baleen-stories-mini --raw -p \"Once upon a time\"",
+                    "goes on with the text"},
+                   {"baleen run deepseek-ai/DeepSeek-V2-Lite-Chat",
+                    "chats, with the model in the local Hugging Face cache"});
+  verb.SetAction([flags] { return Run(*flags); });
 }
 
 }  // namespace baleen

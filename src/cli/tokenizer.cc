@@ -57,38 +57,35 @@ int Decode(const TokenizerFlags& flags) {
   return 0;
 }
 
-CLI::App* AddDirection(CLI::App& verb, const char* name, const char* help,
-                       const std::shared_ptr<TokenizerFlags>& flags) {
-  CLI::App* direction = verb.add_subcommand(name, help);
-  flags->engine.AddTo(*direction);
-  direction->add_flag("--json", flags->json, "Print a JSON object");
+Verb AddDirection(Verb verb, const char* name, const char* help,
+                  const std::shared_ptr<TokenizerFlags>& flags) {
+  Verb direction = verb.AddVerb(name, help);
+  flags->engine.AddTo(direction);
+  direction.AddSwitch("--json", flags->json, "Print a JSON object");
   return direction;
 }
 
 }  // namespace
 
-void AddTokenizer(CLI::App& program, Action& action) {
-  CLI::App* verb = program.add_subcommand("tokenizer", "Turn text into token ids and back");
-  verb->require_subcommand(1);
+void AddTokenizer(CommandLine& program) {
+  Verb verb = program.AddVerb("tokenizer", "Turn text into token ids and back");
   const auto flags = std::make_shared<TokenizerFlags>();
 
-  CLI::App* encode = AddDirection(*verb, "encode", "Text to ids, without a BOS token", flags);
-  encode->add_option("--file", flags->file, "Text to encode; default: standard input")
-      ->type_name("FILE");
-  encode->add_flag("--plain", flags->plain, "Names of control tokens stay text");
-  encode->callback([flags, &action] { action = [flags] { return Encode(*flags); }; });
+  Verb encode = AddDirection(verb, "encode", "Text to ids, without a BOS token", flags);
+  encode.Add("--file", flags->file, "Text to encode; default: standard input").Type("FILE");
+  encode.AddSwitch("--plain", flags->plain, "Names of control tokens stay text");
+  encode.SetAction([flags] { return Encode(*flags); });
 
-  CLI::App* decode = AddDirection(*verb, "decode", "Ids to text", flags);
-  decode->add_option("--ids", flags->ids, "Such as 1,2,3; default: standard input")
-      ->type_name("IDS");
-  decode->callback([flags, &action] { action = [flags] { return Decode(*flags); }; });
+  Verb decode = AddDirection(verb, "decode", "Ids to text", flags);
+  decode.Add("--ids", flags->ids, "Such as 1,2,3; default: standard input").Type("IDS");
+  decode.SetAction([flags] { return Decode(*flags); });
 
   const Example to_ids = {"baleen tokenizer encode models/baleen-stories-mini --file story.txt",
                           "prints ids, separated by commas"};
   const Example to_text = {
       "baleen tokenizer decode models/baleen-stories-mini --ids 861,628,267,498",
       "prints the text of these tokens"};
-  for (CLI::App* app : {verb, encode, decode}) SetExamples(*app, to_ids, to_text);
+  for (Verb each : {verb, encode, decode}) each.SetExamples(to_ids, to_text);
 }
 
 }  // namespace baleen

@@ -2,21 +2,17 @@
 #ifndef BALEEN_CLI_VERBS_H_
 #define BALEEN_CLI_VERBS_H_
 
-#include <CLI/CLI.hpp>
-#include <functional>
+#include "cli/command_line.h"
 
 namespace baleen {
 
-// What the verb on the command line does; returns the exit code or throws Error.
-using Action = std::function<int()>;
-
-// Each adds its subcommand with flags and help; parsing it sets `action`.
-void AddRun(CLI::App& program, Action& action);
-void AddInspect(CLI::App& program, Action& action);
-void AddDoctor(CLI::App& program, Action& action);
-void AddBench(CLI::App& program, Action& action);
-void AddEvaluate(CLI::App& program, Action& action);
-void AddTokenizer(CLI::App& program, Action& action);
+// Each adds its verb, with flags, help and what it does.
+void AddRun(CommandLine& program);
+void AddInspect(CommandLine& program);
+void AddDoctor(CommandLine& program);
+void AddBench(CommandLine& program);
+void AddEvaluate(CommandLine& program);
+void AddTokenizer(CommandLine& program);
 
 }  // namespace baleen
 
