@@ -25,7 +25,7 @@ int main(int argc, char** argv) try {
       request, [](const baleen::Chunk& chunk) { std::cout << chunk.text << std::flush; });
 
   std::atomic<bool> started = false;
-  request.max_tokens = 0;  // until the context is full
+  request.max_tokens.reset();  // until the context is full
   request.ignore_eos = true;
   auto endless = interrupted->Submit(request, [&](const baleen::Chunk&) {
     started = true;

@@ -12,6 +12,7 @@
 #ifndef BALEEN_ENGINE_H_
 #define BALEEN_ENGINE_H_
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <span>
@@ -71,6 +72,19 @@ struct EncodedChat {
   bool may_reason = false;           // the model may open <think> itself
 };
 
+// What an engine does now, and what it has done since it was opened.
+struct EngineStats {
+  size_t running_requests = 0;
+  size_t waiting_requests = 0;
+  size_t waiting_tokens = 0;     // of their prompts
+  size_t cache_tokens = 0;       // that the latent cache holds
+  size_t cache_used_tokens = 0;  // ... in blocks of running requests
+  uint64_t prompt_tokens = 0;    // of requests that have begun
+  uint64_t cached_tokens = 0;    // of these, taken from the prefix cache
+  uint64_t generated_tokens = 0;
+  uint64_t preemptions = 0;
+};
+
 // A request under way. Thread-safe; may outlive the engine (it is cancelled then).
 class Generation {
  public:
@@ -97,6 +111,8 @@ class Engine {
  public:
   // Called on the engine's thread as the answer grows; must return soon and must not throw.
   using ChunkCallback = std::function<void(const Chunk&)>;
+  // Called there once, after the last chunk. `error`: null unless the computation broke.
+  using EndCallback = std::function<void(const Completion&, std::exception_ptr error)>;
 
   // Opens MODEL: a directory with config.json and safetensors, or a hub id that is in the local
   // Hugging Face cache. Maps the weights; pages load on first use.
@@ -121,12 +137,15 @@ class Engine {
   virtual std::unique_ptr<ReasoningSplitter> MakeReasoningSplitter(
       const EncodedChat& prompt) const = 0;
 
-  // Queues a request. Error{kInvalidArgument}: a parameter out of range, an id outside the
-  // vocabulary, a prompt longer than the context.
-  virtual std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk = {}) = 0;
+  // Queues a request. Errors: kInvalidArgument, a parameter out of range, an id outside the
+  // vocabulary, a prompt longer than the context; kResourceExhausted, too many tokens wait.
+  virtual std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk = {},
+                                             EndCallback on_end = {}) = 0;
 
   // Scores a text and waits for the result. Errors as Submit.
   virtual Score ScoreTokens(ScoreRequest request) = 0;
+
+  virtual EngineStats Stats() const = 0;
 
   // Measures the machine with the engine's threads and target (about a second; nothing else should
   // run), and prices all later work by it.

@@ -12,7 +12,13 @@
 
 namespace baleen {
 
-// How the next token is chosen. In this order: penalties, temperature, top_k, top_p, min_p, draw.
+struct TokenBias {
+  int32_t token_id = 0;
+  float bias = 0;  // in [-100, 100]; added to the token's logit
+};
+
+// How the next token is chosen. In this order: bias and penalties, temperature, top_k, top_p,
+// min_p, draw.
 struct SamplingParams {
   float temperature = 0;         // 0: the most likely token, always; at most 100
   int32_t top_k = 0;             // 0: all
@@ -21,18 +27,31 @@ struct SamplingParams {
   float repetition_penalty = 1;  // above 0; divides logits of tokens in prompt and answer
   float presence_penalty = 0;    // in [-2, 2]; of tokens in the answer
   float frequency_penalty = 0;   // in [-2, 2]; times their count
+  std::vector<TokenBias> logit_bias;
   std::optional<uint64_t> seed;  // unset: a new one for each request
 };
+
+// Who is computed first when there is more to do than fits.
+enum class Priority { kInteractive, kCompletion, kBatch };
 
 struct Request {
   std::vector<int32_t> prompt_token_ids;  // at least one
   SamplingParams sampling;
-  size_t max_tokens = 0;                // of the answer; 0: until the context is full
+  std::optional<size_t> max_tokens;     // of the answer; unset: until the context is full
+  size_t min_tokens = 0;                // the answer does not stop before, but for a stop text
   std::vector<std::string> stop;        // texts that end the answer and are not part of it
   std::vector<int32_t> stop_token_ids;  // besides the model's own
   bool ignore_eos = false;              // the model's own stop tokens do not stop
   int32_t num_logprobs = -1;            // alternatives reported for each token; -1: no logprobs
+  int32_t num_prompt_logprobs = -1;     // the same for the prompt's tokens
   bool skip_special_tokens = true;      // in the text
+
+  // Requests of one class share the engine by `share_id`, whatever it names: each share gets the
+  // same number of tokens while it has work.
+  Priority priority = Priority::kInteractive;
+  std::string share_id;
+  // With EngineOptions::prefix_reuse: only requests of the same salt reuse each other's prefixes.
+  std::string cache_salt;
 };
 
 struct TokenLogprob {
@@ -51,6 +70,7 @@ struct GeneratedToken {
 struct Chunk {
   std::string text;  // valid UTF-8
   std::vector<GeneratedToken> tokens;
+  std::vector<GeneratedToken> prompt;  // Completion::prompt, once, before any token
 };
 
 enum class FinishReason {
@@ -62,8 +82,11 @@ enum class FinishReason {
 struct Completion {
   std::string text;
   std::vector<GeneratedToken> tokens;  // without the stop token
+  std::vector<GeneratedToken> prompt;  // with num_prompt_logprobs: from the second token on
   FinishReason finish_reason = FinishReason::kStop;
   size_t prompt_tokens = 0;
+  size_t cached_tokens = 0;    // of the prompt: taken from the prefix cache, not computed
+  double queue_seconds = 0;    // from submission to the start of work
   double prefill_seconds = 0;  // from the start of work to the first token
   double decode_seconds = 0;   // from then to the last token
 };

@@ -99,7 +99,7 @@ AnswerRecord Answer(Engine& engine, const Prompt& prompt, const AnswerOptions& o
   const auto generation = engine.Submit(std::move(request), [&](const Chunk& chunk) {
     num_tokens += chunk.tokens.size();
     if (options.stream && num_tokens > 0) progress.Finish();
-    progress.Update(num_tokens, options.request.max_tokens);
+    progress.Update(num_tokens, options.request.max_tokens.value_or(0));
     if (chunk.text.empty()) return;
     take(splitter ? splitter->Push(chunk.text)
                   : ReasoningSplitter::Delta{.reasoning = "", .content = chunk.text});

@@ -27,7 +27,7 @@ struct RunFlags {
   bool think = false;
   bool no_think = false;
   std::string system;
-  size_t max_tokens = 0;
+  std::optional<size_t> max_tokens;
   std::vector<std::string> stop;
   std::optional<int32_t> num_logprobs;
   std::optional<float> temperature, top_p, min_p;
@@ -174,6 +174,7 @@ int Run(const RunFlags& flags) {
   EngineOptions options = flags.engine.ToOptions();
   options.max_context_tokens = flags.context_tokens;
   options.max_sequences = 1;
+  options.prefix_reuse = PrefixReuse::kAll;  // each turn of a chat begins with the last one
   std::unique_ptr<Engine> engine;
   {
     const Progress progress("opening " + flags.engine.model());

@@ -60,7 +60,8 @@ class FakeEngine : public Engine {
     return nullptr;
   }
 
-  std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk) override;
+  std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk,
+                                     EndCallback on_end) override;
 
   Score ScoreTokens(ScoreRequest request) override {
     scored.push_back(request.token_ids);
@@ -84,6 +85,7 @@ class FakeEngine : public Engine {
     return score;
   }
 
+  EngineStats Stats() const override { return {}; }
   Roof MeasureRoof() override { return {}; }
   Work TotalWork() const override { return work_; }
 
@@ -102,20 +104,22 @@ class FakeGeneration : public Generation {
   Completion completion;
 };
 
-inline std::shared_ptr<Generation> FakeEngine::Submit(Request request, ChunkCallback on_chunk) {
+inline std::shared_ptr<Generation> FakeEngine::Submit(Request request, ChunkCallback on_chunk,
+                                                      EndCallback on_end) {
   submitted.push_back(request);
   auto generation = std::make_shared<FakeGeneration>();
   work_.weight_bytes += 10 * request.prompt_token_ids.size();
   work_.roof_seconds += 0.001;
-  for (size_t i = 0; i < request.max_tokens; ++i) {
+  for (size_t i = 0; i < request.max_tokens.value_or(0); ++i) {
     if (i > 0) {
       work_.weight_bytes += 100;
       work_.roof_seconds += 0.001;
     }
     const GeneratedToken token{.token_id = static_cast<int32_t>(i), .top = {}};
     generation->completion.tokens.push_back(token);
-    if (on_chunk) on_chunk({.text = "", .tokens = {token}});
+    if (on_chunk) on_chunk({.text = "", .tokens = {token}, .prompt = {}});
   }
+  if (on_end) on_end(generation->completion, nullptr);
   return generation;
 }
 

@@ -39,7 +39,7 @@ TEST(Throughput, CountsPromptAndDecodedTokensApart) {
   EXPECT_EQ(engine.submitted[1].max_tokens, 6u);
   for (const Request& request : engine.submitted) {
     EXPECT_TRUE(request.ignore_eos);
-    EXPECT_LE(request.prompt_token_ids.size() + request.max_tokens, ContextFor(options));
+    EXPECT_LE(request.prompt_token_ids.size() + *request.max_tokens, ContextFor(options));
   }
   EXPECT_NE(engine.submitted[0].prompt_token_ids, engine.submitted[2].prompt_token_ids);
 }

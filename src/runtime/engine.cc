@@ -6,6 +6,7 @@
 #include "baleen/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
@@ -32,6 +33,12 @@ namespace {
 
 // Rows whose logits are held at once: 32 x 129,280 floats are 17 MB.
 constexpr size_t kLogitsRows = 32;
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 std::vector<int> CpusFor(const EngineOptions& options) {
   std::vector<int> cpus = ComputeCpus();
@@ -71,19 +78,29 @@ class EngineImpl final : public Engine {
     return text_.MakeReasoningSplitter(prompt);
   }
 
-  std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk) override;
+  std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk,
+                                     EndCallback on_end) override;
   Score ScoreTokens(ScoreRequest request) override;
   Roof MeasureRoof() override;
   Work TotalWork() const override;
+  EngineStats Stats() const override;
 
  private:
+  class StepObserver;
+  struct AbandonedStep {};  // thrown out of a pass that nobody waits for any more
+
+  void CheckToken(int32_t id) const;
   void CheckTokens(const std::vector<int32_t>& ids) const;
   void RequireWeights() const;
   void Enqueue(std::shared_ptr<Sequence> sequence);
   void Loop();
-  void RunStep();
+  void RemoveCancelled();
+  void RemoveEnded();
+  void RunTurn();
+  void RunStep(const Step& step, ForwardObserver* observer);
+  void BetweenLayers(const Step& step);
   void GiveLogits(const Step& step, const float* hidden);
-  void PublishWork();
+  void Publish();
 
   Text text_;
   ModelInfo info_;
@@ -94,6 +111,15 @@ class EngineImpl final : public Engine {
   std::unique_ptr<BlockPool> blocks_;     // null without weights
   std::unique_ptr<Scheduler> scheduler_;  // the engine thread's
   bool has_weights_;
+  double max_decode_wait_seconds_;
+  size_t max_waiting_tokens_;
+
+  // The engine thread's: how prompts and those that generate share it.
+  Clock::time_point last_decode_end_;
+  double last_decode_seconds_ = 0;
+  uint64_t num_generated_tokens_ = 0;
+  double seconds_in_decodes_ = 0;             // since the step of prompts began
+  double seconds_per_prompt_row_ = HUGE_VAL;  // not yet known: slow
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
@@ -101,6 +127,7 @@ class EngineImpl final : public Engine {
   std::function<void()> errand_;                     // guarded by mutex_; runs between steps
   bool stop_ = false;                                // guarded by mutex_
   Work work_;                                        // guarded by mutex_
+  EngineStats stats_;                                // guarded by mutex_
   std::thread thread_;
 };
 
@@ -112,7 +139,9 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options)
       ctx_{.table = kernels::SelectKernels(options.isa),
            .pool = pool_,
            .allow_bf16_products = options.precision != Precision::kF32},
-      has_weights_(checkpoint.source != nullptr) {
+      has_weights_(checkpoint.source != nullptr),
+      max_decode_wait_seconds_(options.max_decode_wait_seconds),
+      max_waiting_tokens_(options.max_waiting_tokens) {
   const ModelConfig& config = model_.config();
   const bool f32_cache =
       options.cache_dtype == CacheDType::kF32 ||
@@ -145,8 +174,12 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options)
   info_.max_context_tokens = plan.max_context_tokens;
   if (!plan.note.empty()) info_.notes.push_back(plan.note);
   blocks_ = std::make_unique<BlockPool>(cache_.block_bytes(), plan.num_blocks);
-  scheduler_ = std::make_unique<Scheduler>(*blocks_, kBlockTokens, options.max_sequences,
-                                           options.prefill_chunk_tokens);
+  scheduler_ = std::make_unique<Scheduler>(
+      *blocks_, SchedulerOptions{.block_tokens = kBlockTokens,
+                                 .max_sequences = options.max_sequences,
+                                 .max_prompt_rows = options.prefill_chunk_tokens,
+                                 .prefix_reuse = options.prefix_reuse});
+  stats_.cache_tokens = plan.num_blocks * kBlockTokens;
   thread_ = std::thread([this] { Loop(); });
 }
 
@@ -159,15 +192,17 @@ EngineImpl::~EngineImpl() {
   if (thread_.joinable()) thread_.join();
 }
 
+void EngineImpl::CheckToken(int32_t id) const {
+  if (id < 0 || static_cast<size_t>(id) >= info_.vocab_size) {
+    Throw(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
+          info_.vocab_size);
+  }
+}
+
 void EngineImpl::CheckTokens(const std::vector<int32_t>& ids) const {
   RequireWeights();
   if (ids.empty()) Throw(ErrorCode::kInvalidArgument, "the prompt is empty: no tokens");
-  for (int32_t id : ids) {
-    if (id < 0 || static_cast<size_t>(id) >= info_.vocab_size) {
-      Throw(ErrorCode::kInvalidArgument, "token id {} is outside the vocabulary of {}", id,
-            info_.vocab_size);
-    }
-  }
+  for (int32_t id : ids) CheckToken(id);
   if (ids.size() > info_.max_context_tokens) {
     Throw(ErrorCode::kInvalidArgument,
           "the prompt has {} tokens, but the context holds {}; shorten it or raise --context",
@@ -184,15 +219,26 @@ void EngineImpl::RequireWeights() const {
 void EngineImpl::Enqueue(std::shared_ptr<Sequence> sequence) {
   {
     std::lock_guard lock(mutex_);
+    const size_t waiting = stats_.waiting_tokens + sequence->num_prompt_tokens;
+    if (max_waiting_tokens_ > 0 && stats_.waiting_tokens > 0 && waiting > max_waiting_tokens_) {
+      Throw(ErrorCode::kResourceExhausted,
+            "too much to do: prompts of {} tokens wait already, and {} may; try again later",
+            stats_.waiting_tokens, max_waiting_tokens_);
+    }
+    stats_.waiting_tokens = waiting;
+    ++stats_.waiting_requests;
     incoming_.push_back(std::move(sequence));
   }
   wake_.notify_all();
 }
 
-std::shared_ptr<Generation> EngineImpl::Submit(Request request, ChunkCallback on_chunk) {
+std::shared_ptr<Generation> EngineImpl::Submit(Request request, ChunkCallback on_chunk,
+                                               EndCallback on_end) {
   CheckTokens(request.prompt_token_ids);
   CheckSamplingParams(request.sampling);
-  if (request.prompt_token_ids.size() == info_.max_context_tokens) {
+  for (const TokenBias& item : request.sampling.logit_bias) CheckToken(item.token_id);
+  if (request.prompt_token_ids.size() == info_.max_context_tokens &&
+      request.max_tokens != size_t{0}) {
     Throw(ErrorCode::kInvalidArgument,
           "the prompt fills the context of {} tokens and leaves no room for an answer; shorten it "
           "or raise --context",
@@ -204,7 +250,7 @@ std::shared_ptr<Generation> EngineImpl::Submit(Request request, ChunkCallback on
   }
   auto generation = std::make_shared<GenerationSequence>(
       std::move(request), info_.max_context_tokens, text_.shared_tokenizer(),
-      std::random_device{}(), std::move(on_chunk));
+      std::random_device{}(), std::move(on_chunk), std::move(on_end));
   Enqueue(generation);
   return generation;
 }
@@ -256,12 +302,9 @@ void EngineImpl::Loop() {
       errand();
       wake_.notify_all();
     }
-    for (const auto& sequence :
-         scheduler_->Remove([](Sequence& s) { return s.cancelled.load(); })) {
-      sequence->OnEnd(nullptr);
-    }
+    RemoveCancelled();
     try {
-      RunStep();
+      RunTurn();
     } catch (...) {
       // Out of memory, or a result that is not a number: what ran is lost, the engine is not.
       const std::exception_ptr error = std::current_exception();
@@ -269,6 +312,7 @@ void EngineImpl::Loop() {
         sequence->OnEnd(error);
       }
     }
+    Publish();
   }
   for (const auto& sequence : scheduler_->Remove([](Sequence&) { return true; })) {
     sequence->cancelled = true;
@@ -276,26 +320,123 @@ void EngineImpl::Loop() {
   }
 }
 
-// One step in the order of the token's path: plan -> model -> sample or score -> commit.
-void EngineImpl::RunStep() {
-  const Step step = scheduler_->Plan();
-  if (step.token_ids.empty()) return;
-  ArenaScope scope(ctx_.arena);
-  const Batch batch = {
-      .token_ids = step.token_ids, .slices = step.slices, .output_rows = step.output_rows};
-  float* hidden = ctx_.arena.Allocate<float>(step.output_rows.size() * model_.config().hidden_size);
-  RoutingObserver routing(step);
-  model_.Forward(batch, cache_, hidden, ctx_, routing.wanted() ? &routing : nullptr);
-  PublishWork();
-  GiveLogits(step, hidden);
+void EngineImpl::RemoveCancelled() {
+  for (const auto& sequence : scheduler_->Remove([](Sequence& s) { return s.cancelled.load(); })) {
+    sequence->OnEnd(nullptr);
+  }
+}
+
+void EngineImpl::RemoveEnded() {
   for (const auto& sequence : scheduler_->Remove([](Sequence& s) { return s.ended; })) {
     sequence->OnEnd(nullptr);
   }
 }
 
-void EngineImpl::PublishWork() {
+// Sees a pass of prompts from inside.
+class EngineImpl::StepObserver final : public ForwardObserver {
+ public:
+  StepObserver(EngineImpl& engine, const Step& step)
+      : engine_(engine), step_(step), routing_(step) {}
+  void OnHidden(size_t /*stage*/, const float* /*hidden*/, size_t /*rows*/) override {
+    engine_.BetweenLayers(step_);
+  }
+  void OnRouting(size_t layer, const int32_t* experts, const float* weights, size_t rows,
+                 size_t experts_per_row) override {
+    if (routing_.wanted()) routing_.OnRouting(layer, experts, weights, rows, experts_per_row);
+  }
+
+ private:
+  EngineImpl& engine_;
+  const Step& step_;
+  RoutingObserver routing_;
+};
+
+// The next chunk of prompts, and a token for each that generates: in one pass if that is short,
+// else the tokens come in between the chunk's layers (BetweenLayers).
+void EngineImpl::RunTurn() {
+  Step step;
+  scheduler_->PlanPrompts(step);
+  const size_t prompt_rows = step.token_ids.size();
+  const double estimate = static_cast<double>(prompt_rows) * seconds_per_prompt_row_;
+  if (prompt_rows == 0 || estimate <= max_decode_wait_seconds_) scheduler_->PlanDecodes(step);
+  if (step.token_ids.empty()) return;
+  seconds_in_decodes_ = 0;
+  const Clock::time_point begin = Clock::now();
+  if (prompt_rows == 0) {
+    RunStep(step, nullptr);
+    last_decode_seconds_ = SecondsSince(begin);
+    last_decode_end_ = Clock::now();
+    return;
+  }
+  try {
+    StepObserver observer(*this, step);
+    RunStep(step, &observer);
+  } catch (const AbandonedStep&) {
+    return;
+  }
+  seconds_per_prompt_row_ =
+      (SecondsSince(begin) - seconds_in_decodes_) / static_cast<double>(step.token_ids.size());
+  if (prompt_rows < step.token_ids.size()) last_decode_end_ = Clock::now();
+}
+
+// Lets those that generate have a step while a chunk of prompts is computed. Both sides get the
+// same time, as long as no token waits longer than the bound and a layer.
+void EngineImpl::BetweenLayers(const Step& step) {
+  if (std::ranges::all_of(step.owners, [](Sequence* s) { return s->cancelled.load(); })) {
+    throw AbandonedStep();
+  }
+  if (!scheduler_->has_decodes()) return;
+  const double wait = std::min(max_decode_wait_seconds_, last_decode_seconds_);
+  if (SecondsSince(last_decode_end_) < wait) return;
+  RemoveCancelled();
+  Step decodes;
+  scheduler_->PlanDecodes(decodes);
+  if (decodes.token_ids.empty()) return;
+  const Clock::time_point begin = Clock::now();
+  RunStep(decodes, nullptr);
+  last_decode_end_ = Clock::now();
+  last_decode_seconds_ = SecondsSince(begin);
+  seconds_in_decodes_ += last_decode_seconds_;
+}
+
+// One pass in the order of the token's path: model -> sample or score -> commit.
+void EngineImpl::RunStep(const Step& step, ForwardObserver* observer) {
+  try {
+    ArenaScope scope(ctx_.arena);
+    const Batch batch = {
+        .token_ids = step.token_ids, .slices = step.slices, .output_rows = step.output_rows};
+    float* hidden =
+        ctx_.arena.Allocate<float>(step.output_rows.size() * model_.config().hidden_size);
+    model_.Forward(batch, cache_, hidden, ctx_, observer);
+    scheduler_->Commit(step);
+    Publish();
+    GiveLogits(step, hidden);
+    Publish();
+  } catch (...) {
+    scheduler_->Abandon(step);
+    throw;
+  }
+  RemoveEnded();
+}
+
+// Before anybody hears of a step: who measures between two tokens must not miss it.
+void EngineImpl::Publish() {
   std::lock_guard lock(mutex_);
   work_ = ctx_.work;
+  stats_.running_requests = scheduler_->num_running();
+  stats_.waiting_requests = scheduler_->num_waiting() + incoming_.size();
+  stats_.waiting_tokens = scheduler_->waiting_tokens();
+  for (const auto& sequence : incoming_) stats_.waiting_tokens += sequence->num_prompt_tokens;
+  stats_.cache_used_tokens = scheduler_->num_used_blocks() * kBlockTokens;
+  stats_.preemptions = scheduler_->num_preemptions();
+  stats_.prompt_tokens = scheduler_->num_prompt_tokens();
+  stats_.cached_tokens = scheduler_->num_cached_tokens();
+  stats_.generated_tokens = num_generated_tokens_;
+}
+
+EngineStats EngineImpl::Stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
 }
 
 void EngineImpl::GiveLogits(const Step& step, const float* hidden) {
@@ -304,12 +445,7 @@ void EngineImpl::GiveLogits(const Step& step, const float* hidden) {
   for (size_t begin = 0; begin < step.outputs.size(); begin += kLogitsRows) {
     const size_t rows = std::min(kLogitsRows, step.outputs.size() - begin);
     model_.Logits(hidden + begin * model_.config().hidden_size, rows, logits, ctx_);
-    {
-      // Before anybody hears of the step: who measures between two tokens must not miss it.
-      std::lock_guard lock(mutex_);
-      work_ = ctx_.work;
-    }
-    PublishWork();
+    Publish();
     for (size_t i = 0; i < rows; ++i) {
       const auto [sequence, position] = step.outputs[begin + i];
       const std::span<float> row(logits + i * vocab, vocab);
@@ -319,7 +455,9 @@ void EngineImpl::GiveLogits(const Step& step, const float* hidden) {
               "damaged?",
               position + 1);
       }
+      const size_t tokens = sequence->token_ids.size();
       sequence->ended = sequence->OnLogits(position, row);
+      num_generated_tokens_ += sequence->token_ids.size() - tokens;
     }
   }
 }

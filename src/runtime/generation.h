@@ -25,20 +25,23 @@ class GenerationSequence final : public Sequence, public Generation {
   // `tokenizer` may be null: then the answer has ids and no text.
   GenerationSequence(Request request, size_t max_context_tokens,
                      std::shared_ptr<const Tokenizer> tokenizer, uint64_t seed,
-                     Engine::ChunkCallback on_chunk);
+                     Engine::ChunkCallback on_chunk, Engine::EndCallback on_end);
 
   void Cancel() override { cancelled = true; }
   const Completion& Wait() override;
 
-  bool WantsAllOutputs() const override { return false; }
+  bool WantsAllOutputs() const override { return request_.num_prompt_logprobs >= 0; }
+  void OnStart(size_t cached_tokens) override;
   bool OnLogits(size_t position, std::span<float> logits) override;
   void OnEnd(std::exception_ptr error) override;
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  bool IsStop(int32_t token_id) const;
+  void OnPromptLogits(size_t position, std::span<const float> logits);
   GeneratedToken SampleToken(std::span<float> logits);
-  void Emit(std::string text, std::vector<GeneratedToken> tokens);
+  void Emit(Chunk chunk);
 
   Request request_;
   std::shared_ptr<const Tokenizer> tokenizer_;
@@ -46,7 +49,9 @@ class GenerationSequence final : public Sequence, public Generation {
   std::optional<Detokenizer> detokenizer_;
   StopMatcher stop_matcher_;
   Engine::ChunkCallback on_chunk_;
+  Engine::EndCallback on_end_;
   Clock::time_point submitted_ = Clock::now();
+  Clock::time_point started_ = submitted_;
   Clock::time_point first_token_;
   Completion completion_;  // the engine thread's until done_
 

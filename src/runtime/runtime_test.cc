@@ -1,14 +1,12 @@
-// The small parts of the runtime: sampler, stop texts, blocks, scheduler, memory plan.
+// The small parts of the runtime: sampler, stop texts, memory plan.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <map>
-#include <set>
 
 #include "base/error.h"
 #include "runtime/plan_memory.h"
 #include "runtime/sampler.h"
-#include "runtime/scheduler.h"
 #include "runtime/stop_matcher.h"
 
 namespace baleen {
@@ -91,6 +89,13 @@ TEST(SamplerTest, PenaltiesByHand) {
   EXPECT_EQ(logits, (std::vector<float>{1, 0, 1}));
 }
 
+TEST(SamplerTest, BiasMovesLogits) {
+  Sampler sampler({.logit_bias = {{0, 5}, {2, -100}}}, {}, 1);
+  std::vector<float> logits = {1, 3, 9};
+  EXPECT_EQ(sampler.Sample(logits), 0);
+  EXPECT_EQ(logits, (std::vector<float>{6, 3, -91}));
+}
+
 TEST(SamplerTest, LogprobsAreOfTheModel) {
   const GeneratedToken token = WithLogprobs(kLogits, 1, 3);
   EXPECT_NEAR(token.logprob, std::log(0.2), 1e-6);
@@ -106,7 +111,8 @@ TEST(SamplerTest, RangesAreChecked) {
        {SamplingParams{.temperature = -1}, SamplingParams{.temperature = std::nanf("")},
         SamplingParams{.top_k = -1}, SamplingParams{.top_p = 0}, SamplingParams{.top_p = 1.1f},
         SamplingParams{.min_p = -0.1f}, SamplingParams{.repetition_penalty = 0},
-        SamplingParams{.presence_penalty = 3}, SamplingParams{.frequency_penalty = -3}}) {
+        SamplingParams{.presence_penalty = 3}, SamplingParams{.frequency_penalty = -3},
+        SamplingParams{.logit_bias = {{0, 101}}}}) {
     EXPECT_THROW(CheckSamplingParams(params), Error);
   }
   CheckSamplingParams({.temperature = 2, .top_k = 5, .top_p = 0.5f, .min_p = 0.1f});
@@ -148,75 +154,6 @@ TEST(StopMatcherTest, CutsDoNotMatter) {
       EXPECT_EQ(out, "aab");
     }
   }
-}
-
-class TestSequence final : public Sequence {
- public:
-  TestSequence(size_t prompt, size_t total) : Sequence(std::vector<int32_t>(prompt, 7), total) {}
-  bool WantsAllOutputs() const override { return false; }
-  bool OnLogits(size_t, std::span<float>) override { return false; }
-  void OnEnd(std::exception_ptr) override {}
-};
-
-size_t RowsOf(const Step& step, const Sequence& sequence) {
-  size_t rows = 0;
-  for (size_t i = 0; i < step.slices.size(); ++i) {
-    if (step.owners[i] == &sequence) rows += step.slices[i].num_rows;
-  }
-  return rows;
-}
-
-TEST(SchedulerTest, PromptsShareAStepAndDecodesAlwaysRun) {
-  BlockPool pool(64, 100);
-  Scheduler scheduler(pool, 4, 8, 16);
-  auto a = std::make_shared<TestSequence>(10, 20);
-  auto b = std::make_shared<TestSequence>(12, 20);
-  scheduler.Add(a);
-  scheduler.Add(b);
-  Step step = scheduler.Plan();
-  EXPECT_EQ(RowsOf(step, *a), 10u);
-  EXPECT_EQ(RowsOf(step, *b), 6u);
-  ASSERT_EQ(step.outputs.size(), 1u);  // a's last row; b is not through
-  EXPECT_EQ(step.outputs[0].sequence, a.get());
-  EXPECT_EQ(step.outputs[0].position, 9u);
-  a->token_ids.push_back(1);
-  step = scheduler.Plan();
-  EXPECT_EQ(RowsOf(step, *a), 1u);
-  EXPECT_EQ(RowsOf(step, *b), 6u);
-  EXPECT_EQ(step.slices[0].first_position, 10u);
-  EXPECT_EQ(step.slices[1].first_position, 6u);
-  EXPECT_EQ(step.slices[1].first_row, 1u);
-  EXPECT_EQ(step.outputs.size(), 2u);
-}
-
-TEST(SchedulerTest, AdmissionReservesBlocksAndRemovalFreesThem) {
-  BlockPool pool(64, 10);
-  Scheduler scheduler(pool, 4, 8, 100);
-  auto a = std::make_shared<TestSequence>(5, 28);  // 7 blocks
-  auto b = std::make_shared<TestSequence>(5, 16);  // 4 blocks: must wait
-  scheduler.Add(a);
-  scheduler.Add(b);
-  Step step = scheduler.Plan();
-  EXPECT_EQ(RowsOf(step, *b), 0u);
-  EXPECT_EQ(a->blocks.size(), 7u);
-  EXPECT_EQ(pool.num_free(), 3u);
-  EXPECT_EQ(scheduler.Remove([&](Sequence& s) { return &s == a.get(); }).size(), 1u);
-  EXPECT_EQ(pool.num_free(), 10u);
-  EXPECT_EQ(RowsOf(scheduler.Plan(), *b), 5u);
-  std::set<std::byte*> distinct(b->blocks.begin(), b->blocks.end());
-  EXPECT_EQ(distinct.size(), 4u);
-}
-
-TEST(SchedulerTest, LongPromptsTakeTheDirectForm) {
-  BlockPool pool(64, 1000);
-  Scheduler scheduler(pool, 4, 8, 1000);
-  auto shorter = std::make_shared<TestSequence>(kDirectFormMinTokens - 1, 300);
-  auto longer = std::make_shared<TestSequence>(kDirectFormMinTokens, 300);
-  scheduler.Add(shorter);
-  scheduler.Add(longer);
-  const Step step = scheduler.Plan();
-  EXPECT_EQ(step.slices[0].form, MlaForm::kAbsorbed);
-  EXPECT_EQ(step.slices[1].form, MlaForm::kDirect);
 }
 
 TEST(PlanMemoryTest, ShortensTheContextOrRefuses) {

@@ -24,6 +24,7 @@ void CheckSamplingParams(const SamplingParams& params) {
   CheckRange("presence_penalty", params.presence_penalty, -2, 2);
   CheckRange("frequency_penalty", params.frequency_penalty, -2, 2);
   CheckRange("repetition_penalty", params.repetition_penalty, 1e-3f, 1e3f);
+  for (const TokenBias& item : params.logit_bias) CheckRange("logit_bias", item.bias, -100, 100);
   if (params.top_p == 0) Throw(ErrorCode::kInvalidArgument, "top_p must be above 0");
   if (params.top_k < 0) {
     Throw(ErrorCode::kInvalidArgument, "top_k must not be negative, found {} (0: all tokens)",
@@ -42,6 +43,9 @@ void Sampler::Accept(int32_t token_id) {
 }
 
 void Sampler::Penalize(std::span<float> logits) const {
+  for (const TokenBias& item : params_.logit_bias) {
+    logits[static_cast<size_t>(item.token_id)] += item.bias;
+  }
   for (int32_t id : seen_) {
     float& logit = logits[static_cast<size_t>(id)];
     logit = logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty;

@@ -1,8 +1,8 @@
 // runtime/sampler.h: chooses the next token of one sequence.
 //
-// Order: penalties, temperature, top_k, top_p, min_p, draw. Ties go to the lower id everywhere, so
-// that the same logits and seed give the same tokens on every machine.
-// Threads: one at a time.
+// Order: bias and penalties, temperature, top_k, top_p, min_p, draw. Ties go to the lower id
+// everywhere, so that the same logits and seed give the same tokens on every machine. Threads: one
+// at a time.
 #ifndef BALEEN_RUNTIME_SAMPLER_H_
 #define BALEEN_RUNTIME_SAMPLER_H_
 
@@ -21,7 +21,7 @@ void CheckSamplingParams(const SamplingParams& params);
 
 class Sampler {
  public:
-  // `seed` is used when the parameters state none.
+  // `seed` is used when the parameters state none. Ids of logit_bias must be in the vocabulary.
   Sampler(const SamplingParams& params, std::span<const int32_t> prompt, uint64_t seed);
 
   // Chooses from the model's logits [vocab_size], which are changed. Requires that they are finite.

@@ -1,19 +1,25 @@
-// runtime/scheduler.h: decides which sequences run in the next step, with how many tokens each.
+// runtime/scheduler.h: decides which sequences run, with how many tokens each, and in which blocks.
 //
 // Token path: Engine::Submit -> [scheduler] -> Batch -> model -> sampler.
-// Goals: sequences that generate run in every step; prompts share what is left of a step, first
-// come first served; a sequence that was admitted always finds its blocks.
-// Non-goals: whom a request belongs to (server/ does that).
-// Invariant: a block is in the pool or in one sequence's table, never both.
+// Goals: sequences that generate run in every step; prompts get a chunk of rows at a time; classes
+// go before each other, and shares of a class get the same number of tokens; memory is taken block
+// by block, and who ranks last gives way when it is short. Giving way loses nothing: the sequence
+// waits in its old place in line and is computed anew, from what the prefix cache still has.
+// Non-goals: who a share is (server/ knows).
+// Invariant: a block is in the pool, in the prefix cache, or in one sequence's table beyond its
+// cached part.
 // Threads: the engine's thread only.
 #ifndef BALEEN_RUNTIME_SCHEDULER_H_
 #define BALEEN_RUNTIME_SCHEDULER_H_
 
-#include <deque>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "baleen/options.h"
 #include "runtime/block_pool.h"
+#include "runtime/prefix_cache.h"
 #include "runtime/sequence.h"
 
 namespace baleen {
@@ -36,51 +42,99 @@ struct Step {
   std::vector<Output> outputs;  // of the output rows
 };
 
+struct SchedulerOptions {
+  size_t block_tokens = 0;
+  size_t max_sequences = 0;
+  size_t max_prompt_rows = 0;  // of one step
+  PrefixReuse prefix_reuse = PrefixReuse::kNone;
+};
+
 class Scheduler {
  public:
-  Scheduler(BlockPool& pool, size_t block_tokens, size_t max_sequences, size_t max_prompt_rows)
-      : pool_(pool),
-        block_tokens_(block_tokens),
-        max_sequences_(max_sequences),
-        max_prompt_rows_(max_prompt_rows) {}
+  // The pool must hold one sequence of the longest context.
+  Scheduler(BlockPool& pool, const SchedulerOptions& options);
 
-  void Add(std::shared_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+  void Add(std::shared_ptr<Sequence> sequence);
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  // Whether a sequence generates and is in no step.
+  bool has_decodes() const;
 
-  // The next step; empty when nothing can run. Marks its tokens as computed.
-  Step Plan();
+  // Adds to the step: the next rows of prompts; one row of each sequence that generates. Sequences
+  // that are in a step are left out, so a step can be planned while another is computed.
+  void PlanPrompts(Step& step);
+  void PlanDecodes(Step& step);
+  // The step's rows are in the cache.
+  void Commit(const Step& step);
+  // They are not, and never will be.
+  void Abandon(const Step& step);
 
-  // Takes out the sequences for which `ended` is true and frees their blocks; returns them.
+  // Takes out the sequences for which `ended` is true, but for those in a step, and frees their
+  // blocks; returns them.
   template <typename Predicate>
   std::vector<std::shared_ptr<Sequence>> Remove(Predicate ended) {
     std::vector<std::shared_ptr<Sequence>> removed;
-    const auto sweep = [&](auto& list) {
-      for (auto it = list.begin(); it != list.end();) {
-        if (!ended(**it)) {
-          ++it;
-          continue;
-        }
-        Release(**it);
-        removed.push_back(std::move(*it));
-        it = list.erase(it);
-      }
+    const auto sweep = [&](std::vector<std::shared_ptr<Sequence>>& list) {
+      std::erase_if(list, [&](std::shared_ptr<Sequence>& sequence) {
+        if (sequence->in_step || !ended(*sequence)) return false;
+        Leave(*sequence);
+        removed.push_back(std::move(sequence));
+        return true;
+      });
     };
     sweep(running_);
     sweep(waiting_);
     return removed;
   }
 
+  size_t num_running() const { return running_.size(); }
+  size_t num_waiting() const { return waiting_.size(); }
+  size_t waiting_tokens() const;
+  size_t num_used_blocks() const { return pool_.num_blocks() - num_available_blocks(); }
+  // Of sequences that have begun: all tokens of prompts, and those that the cache had.
+  uint64_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  uint64_t num_cached_tokens() const { return num_cached_tokens_; }
+  uint64_t num_preemptions() const { return num_preemptions_; }
+
  private:
+  using ShareKey = std::pair<Priority, std::string>;
+  struct Share {
+    uint64_t served_tokens = 0;
+    size_t num_sequences = 0;  // that wait or run
+    size_t num_running = 0;
+  };
+
+  Share& ShareOf(const Sequence& sequence);
+  void Leave(Sequence& sequence);
+  size_t BlocksFor(size_t tokens) const;
+  size_t num_available_blocks() const { return pool_.num_free() + cache_.num_idle(); }
+
+  bool GoesBefore(const Sequence& a, const Sequence& b);
+  bool RanksBelow(const Sequence& a, const Sequence& b) const;
   void Admit();
+  bool MakePlaceFor(const Sequence& sequence);
+  void Preempt(Sequence& victim);
+  void Attach(Sequence& sequence);
+  void ChooseForm(Sequence& sequence) const;
+  size_t CachedTokens(const Sequence& sequence) const;
+  bool HasRoomFor(const Sequence& sequence) const;
+  bool EnsureBlocks(Sequence& sequence, size_t tokens);
+  std::byte* TakeBlock(const Sequence& sequence);
+  bool WaitsForPrefix(const Sequence& sequence, const Step& step) const;
   void Release(Sequence& sequence);
-  static void AddRows(Sequence& sequence, size_t rows, Step& step);
+  void ShareBlocks(Sequence& sequence);
+  void AddRows(Sequence& sequence, size_t rows, Step& step);
 
   BlockPool& pool_;
-  size_t block_tokens_;
-  size_t max_sequences_;
-  size_t max_prompt_rows_;
-  std::deque<std::shared_ptr<Sequence>> waiting_;
+  SchedulerOptions options_;
+  PrefixCache cache_;
+  std::vector<std::shared_ptr<Sequence>> waiting_;
   std::vector<std::shared_ptr<Sequence>> running_;
+  std::map<ShareKey, Share> shares_;  // that have work
+  uint64_t num_arrivals_ = 0;
+  uint64_t num_admissions_ = 0;
+  uint64_t num_prompt_tokens_ = 0;
+  uint64_t num_cached_tokens_ = 0;
+  uint64_t num_preemptions_ = 0;
 };
 
 }  // namespace baleen

@@ -27,6 +27,9 @@ Score ScoringSequence::Wait() {
 }
 
 bool ScoringSequence::OnLogits(size_t position, std::span<float> logits) {
+  // A preempted text is computed anew, and comes again.
+  if (position != num_scored_) return false;
+  ++num_scored_;
   if (position + 1 < token_ids.size()) {
     const auto next = static_cast<size_t>(token_ids[position + 1]);
     score_.logprobs.push_back(static_cast<float>(logits[next] - LogSumExp(logits)));
@@ -54,6 +57,7 @@ void RoutingObserver::OnRouting(size_t layer, const int32_t* experts, const floa
     std::vector<RoutingTrace>* traces = step_.owners[i]->routing();
     if (traces == nullptr) continue;
     const auto trace = std::ranges::find(*traces, layer, &RoutingTrace::layer);
+    if (trace->experts.size() != step_.slices[i].first_position * experts_per_row) continue;
     const size_t begin = step_.slices[i].first_row * experts_per_row;
     const size_t end = begin + step_.slices[i].num_rows * experts_per_row;
     trace->experts.insert(trace->experts.end(), experts + begin, experts + end);

@@ -28,7 +28,8 @@ class ScoringSequence final : public Sequence {
  private:
   bool want_logits_;
   bool want_routing_;
-  Score score_;  // the engine thread's until done_
+  size_t num_scored_ = 0;  // positions
+  Score score_;            // the engine thread's until done_
 
   std::mutex mutex_;
   std::condition_variable changed_;

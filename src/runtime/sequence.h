@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <exception>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "baleen/request.h"
 #include "model/forward.h"
+#include "runtime/prefix_cache.h"
 
 namespace baleen {
 
@@ -31,21 +33,42 @@ class Sequence {
   // Where the experts of each token go; null if nobody asked.
   virtual std::vector<RoutingTrace>* routing() { return nullptr; }
 
+  // Called once, when the first rows are computed; the cache already holds `cached_tokens`.
+  virtual void OnStart(size_t /*cached_tokens*/) {}
+
   // `logits` [vocab_size] follow token_ids[0 .. position]; they may be changed. Called for the
-  // wanted positions in order. Returns true when the sequence has ended.
+  // wanted positions in order; again for those that a preempted sequence computes anew. Returns
+  // true when the sequence has ended.
   virtual bool OnLogits(size_t position, std::span<float> logits) = 0;
 
   // Called once, off the scheduler: the sequence has ended, was cancelled, or failed with `error`.
   virtual void OnEnd(std::exception_ptr error) = 0;
 
-  bool in_prefill() const { return num_computed < num_prompt_tokens; }
+  // Whether more is to be computed before the next token can be sampled than the last one's row.
+  bool in_prefill() const {
+    return num_computed < num_prompt_tokens || num_computed + 1 < token_ids.size();
+  }
 
   std::vector<int32_t> token_ids;  // prompt, then answer
   size_t num_prompt_tokens;
   size_t max_total_tokens;  // that token_ids may reach
+  Priority priority = Priority::kInteractive;
+  std::string share_id;
+  std::string cache_salt;
+
+  // The scheduler's.
   size_t num_computed = 0;  // tokens whose latent rows are in the cache
   MlaForm prompt_form = MlaForm::kAbsorbed;
-  std::vector<std::byte*> blocks;
+  std::vector<std::byte*> blocks;     // the first ones are the prefix cache's, down to `node`
+  PrefixCache::Node* node = nullptr;  // null: the sequence takes no part in the prefix cache
+  std::string cache_key;              // of the node's root
+  uint64_t arrival = 0;               // position in line
+  uint64_t admission = 0;             // position among those that run
+  bool started = false;               // it has run once
+  bool running = false;
+  bool has_own_rows = false;  // rows computed for it since it began to run: its form is settled
+  bool in_step = false;       // rows of it are being computed: its blocks must stay
+
   bool ended = false;
   std::atomic<bool> cancelled = false;  // by any thread
 };

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "base/json.h"
@@ -123,6 +124,156 @@ TEST(EngineTest, RequestsTogetherAnswerAsAlone) {
   std::vector<std::shared_ptr<Generation>> together;
   for (const Request& request : requests) together.push_back(engine->Submit(request));
   for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(Ids(together[i]->Wait()), alone[i]);
+}
+
+// A prompt of whole sentences: `tokens` of them, the model's own.
+std::vector<int32_t> LongPrompt(const Engine& engine, size_t tokens) {
+  std::vector<int32_t> ids = engine.Encode("Once upon a time there was a girl. ");
+  const std::vector<int32_t> more =
+      engine.Encode("She saw a dog and a cat. They went to the park. ", {.add_bos = false});
+  while (ids.size() < tokens) ids.insert(ids.end(), more.begin(), more.end());
+  ids.resize(tokens);
+  return ids;
+}
+
+TEST(EngineTest, ExactReuseChangesNoBit) {
+  const auto fresh = Engine::Open(kModel);
+  const auto engine = Engine::Open(kModel, {.prefix_reuse = PrefixReuse::kExact});
+  const std::vector<int32_t> text = LongPrompt(*fresh, 300);
+  for (const size_t length : {300, 150, 300, 200, 100, 170, 171}) {
+    Request request;
+    request.prompt_token_ids.assign(text.begin(), text.begin() + static_cast<ptrdiff_t>(length));
+    request.max_tokens = 30;
+    request.ignore_eos = true;
+    request.num_logprobs = 2;
+    const Completion wanted = fresh->Submit(request)->Wait();
+    const Completion got = engine->Submit(request)->Wait();
+    EXPECT_EQ(Ids(got), Ids(wanted)) << length;
+    for (size_t i = 0; i < wanted.tokens.size(); ++i) {
+      EXPECT_EQ(got.tokens[i].logprob, wanted.tokens[i].logprob) << length << " " << i;
+    }
+    EXPECT_EQ(wanted.cached_tokens, 0u);
+  }
+  EXPECT_GT(engine->Stats().cached_tokens, 600u);
+}
+
+TEST(EngineTest, PrefixesAreReusedWithinASalt) {
+  const auto engine = Engine::Open(kModel, {.prefix_reuse = PrefixReuse::kAll});
+  Request request;
+  request.prompt_token_ids = LongPrompt(*engine, 200);
+  request.max_tokens = 1;
+  EXPECT_EQ(engine->Submit(request)->Wait().cached_tokens, 0u);
+  EXPECT_EQ(engine->Submit(request)->Wait().cached_tokens, 192u);
+  request.cache_salt = "other";
+  EXPECT_EQ(engine->Submit(request)->Wait().cached_tokens, 0u);
+}
+
+// Memory for a part of the requests only, chunks of 32 tokens with steps of the others between the
+// layers: everybody gives way at some time, and nobody's answer changes.
+TEST(EngineTest, PreemptionAndInterludesChangeNoBit) {
+  const auto roomy = Engine::Open(kModel);
+  std::vector<Request> requests;
+  for (size_t i = 0; i < 6; ++i) {
+    Request request;
+    request.prompt_token_ids = LongPrompt(*roomy, i == 2 ? 200 : 50 + 10 * i);
+    request.prompt_token_ids[5] = static_cast<int32_t>(20 + i);  // no two share a prefix
+    request.max_tokens = 250;
+    request.ignore_eos = true;
+    requests.push_back(request);
+  }
+  std::vector<std::vector<int32_t>> wanted;
+  for (const Request& request : requests) wanted.push_back(Ids(roomy->Submit(request)->Wait()));
+  for (const PrefixReuse reuse : {PrefixReuse::kNone, PrefixReuse::kExact}) {
+    EngineOptions options = {.max_sequences = 6, .prefill_chunk_tokens = 32, .prefix_reuse = reuse};
+    options.max_decode_wait_seconds = 0;
+    // 21 blocks where 36 are asked for in the end; how many a limit leaves, a first engine tells.
+    options.memory_limit_bytes = roomy->info().weight_bytes + (uint64_t{256} << 20);
+    EngineOptions probe = options;
+    probe.max_sequences = 100'000;
+    const size_t spare_tokens = Engine::Open(kModel, probe)->Stats().cache_tokens - 21 * 64;
+    options.memory_limit_bytes -= spare_tokens * roomy->info().cache_bytes_per_token;
+    const auto engine = Engine::Open(kModel, options);
+    std::vector<std::shared_ptr<Generation>> together;
+    for (const Request& request : requests) together.push_back(engine->Submit(request));
+    for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(Ids(together[i]->Wait()), wanted[i]);
+    ASSERT_EQ(engine->Stats().cache_tokens, 21u * 64);
+    EXPECT_GT(engine->Stats().preemptions, 0u);
+    EXPECT_EQ(engine->Stats().generated_tokens, 6u * 250);
+  }
+}
+
+TEST(EngineTest, PromptLogprobsAreTheScores) {
+  const auto engine = Engine::Open(kModel, {.prefix_reuse = PrefixReuse::kAll});
+  Request request;
+  request.prompt_token_ids = LongPrompt(*engine, 100);
+  request.max_tokens = 0;
+  request.num_prompt_logprobs = 1;
+  const Score score = engine->ScoreTokens({.token_ids = request.prompt_token_ids});
+  for (int round = 0; round < 2; ++round) {
+    std::vector<GeneratedToken> streamed;
+    const Completion completion =
+        engine->Submit(request, [&](const Chunk& chunk) { streamed = chunk.prompt; })->Wait();
+    EXPECT_TRUE(completion.tokens.empty());
+    EXPECT_EQ(completion.finish_reason, FinishReason::kLength);
+    ASSERT_EQ(completion.prompt.size(), 99u);
+    EXPECT_EQ(streamed.size(), 99u);
+    for (size_t i = 0; i < 99; ++i) {
+      EXPECT_EQ(completion.prompt[i].token_id, request.prompt_token_ids[i + 1]);
+      EXPECT_FLOAT_EQ(completion.prompt[i].logprob, score.logprobs[i]);
+      EXPECT_GE(completion.prompt[i].top[0].logprob, completion.prompt[i].logprob);
+    }
+  }
+}
+
+TEST(EngineTest, BiasAndMinimumSteerTheAnswer) {
+  const auto engine = Engine::Open(kModel);
+  Request request;
+  request.prompt_token_ids = engine->Encode("Once upon a time");
+  request.max_tokens = 3;
+  request.sampling.logit_bias = {{100, 100}};
+  EXPECT_EQ(Ids(engine->Submit(request)->Wait()), (std::vector<int32_t>{100, 100, 100}));
+  request.sampling.logit_bias = {{engine->info().stop_token_ids[0], 100}};
+  EXPECT_EQ(engine->Submit(request)->Wait().tokens.size(), 0u);
+  request.min_tokens = 2;
+  EXPECT_EQ(engine->Submit(request)->Wait().tokens.size(), 2u);
+  request.sampling.logit_bias = {{1 << 20, 1}};
+  EXPECT_THROW(engine->Submit(request), Error);
+}
+
+TEST(EngineTest, TheEndIsToldOnceAfterTheLastChunk) {
+  const auto engine = Engine::Open(kModel);
+  Request request;
+  request.prompt_token_ids = engine->Encode("Once upon a time");
+  request.max_tokens = 5;
+  size_t chunks = 0;
+  std::promise<size_t> ended;
+  const auto generation = engine->Submit(
+      request, [&](const Chunk& chunk) { chunks += chunk.tokens.size(); },
+      [&](const Completion& completion, std::exception_ptr error) {
+        EXPECT_EQ(error, nullptr);
+        EXPECT_EQ(completion.tokens.size(), chunks);
+        ended.set_value(chunks);
+      });
+  EXPECT_EQ(ended.get_future().get(), 5u);
+}
+
+TEST(EngineTest, TooManyWaitingTokensAreRefused) {
+  EngineOptions options = {.max_sequences = 1};
+  options.max_waiting_tokens = 250;
+  const auto engine = Engine::Open(kModel, options);
+  Request request;
+  request.prompt_token_ids = LongPrompt(*engine, 100);
+  request.ignore_eos = true;
+  std::vector<std::shared_ptr<Generation>> accepted;
+  try {
+    for (int i = 0; i < 10; ++i) accepted.push_back(engine->Submit(request));
+    ADD_FAILURE() << "ten prompts of 100 tokens wait, where 250 may";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+  }
+  EXPECT_GE(accepted.size(), 2u);
+  for (const auto& generation : accepted) generation->Cancel();
+  for (const auto& generation : accepted) generation->Wait();
 }
 
 TEST(EngineTest, RefusesWhatItCannotDo) {
