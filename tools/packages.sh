@@ -7,6 +7,7 @@ build_packages=(
   cmake g++ ninja-build
   libfmt-dev libsimdjson-dev   # the engine: text, JSON
   libcli11-dev libedit-dev nlohmann-json3-dev  # the command line: options, line editing, JSON out
+  libboost1.81-dev  # the server: sockets and HTTP
 )
 # To build and run every test as well.
 test_packages=(
