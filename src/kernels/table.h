@@ -79,6 +79,9 @@ struct MlaDirectArgs {
   size_t first_position = 0;
   const float* q = nullptr;  // [num_rows, num_heads, qk_nope + qk_rope], the rope part rotated
   float* out = nullptr;      // [num_rows, num_heads, v_head_dim]
+  // [num_rows, num_heads, 2] or null: the largest score (times scale) and the sum of e^(score -
+  // largest), which the way back needs.
+  float* states = nullptr;
   std::byte* scratch = nullptr;
 };
 
@@ -90,6 +93,58 @@ inline constexpr size_t kKeyBlock = 64;
 // rows.
 size_t MlaScratchBytes(size_t num_rows, size_t kv_lora_rank, size_t qk_nope_head_dim,
                        size_t qk_rope_head_dim, size_t v_head_dim);
+
+// The way back of attention in the direct form, for the rows of one sequence from position 0 on. V
+// is float but in tests. With p = softmax(score), g = grad_out:
+//   grad_v[t] = sum p[m, t] g[m];   s[m, t] = scale * p[m, t] * (g[m] . v[t] - g[m] . out[m])
+//   grad_q[m] = sum_t s[m, t] k[t];  grad_k[t] = sum_m s[m, t] q[m]
+template <typename V>
+struct MlaBackwardArgsOf {
+  size_t num_rows = 0;
+  size_t num_heads = 0;
+  size_t head_begin = 0, head_end = 0;
+  size_t qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
+  V scale = 0;
+  const V* q = nullptr;       // [num_rows, num_heads, qk_nope + qk_rope], the rope part rotated
+  const V* kv = nullptr;      // [num_rows, num_heads, qk_nope + v]: rebuilt keys, then values
+  const V* k_rope = nullptr;  // rotated, qk_rope numbers each k_rope_stride apart
+  size_t k_rope_stride = 0;
+  const V* out = nullptr;        // [num_rows, num_heads, v]
+  const V* states = nullptr;     // as MlaDirectArgs
+  const V* grad_out = nullptr;   // [num_rows, num_heads, v]
+  V* grad_q = nullptr;           // like q, overwritten
+  V* grad_kv = nullptr;          // like kv, overwritten
+  V* grad_k_rope = nullptr;      // [num_heads, num_rows, qk_rope], overwritten: each head's share
+  std::byte* scratch = nullptr;  // at least MlaBackwardScratchBytes, 64-byte aligned
+};
+using MlaBackwardArgs = MlaBackwardArgsOf<float>;
+size_t MlaBackwardScratchBytes(size_t num_rows, size_t qk_head_dim, size_t v_head_dim);
+
+// y[m, n] (+)= sum_k x(m, k) * w[k, n] over 4-byte elements, k ascending in one chain for each
+// output, from what y held with `accumulate`. An element is a float, or a pair of BF16 of which the
+// products are summed (with tables that have bf16_products): so K counts pairs.
+// Both ways back of a product y = x W^T are of this kind: grad_x = grad_y W, and grad_W += grad_y^T
+// x with x_transposed.
+struct OuterMatMulArgs {
+  ActivationType type = ActivationType::kF32;
+  const void* x = nullptr;  // x(m, k) is element [m * x_stride + k]; transposed: [k * x_stride + m]
+  size_t x_stride = 0;
+  bool x_transposed = false;
+  const void* w = nullptr;  // element [k * w_stride + n]
+  size_t w_stride = 0;
+  size_t M = 0, N = 0, K = 0;
+  float* y = nullptr;  // y[m * y_stride + n]
+  size_t y_stride = 0;
+  bool accumulate = false;
+};
+
+// One step of AdamW (arXiv:1711.05101) over n parameters.
+struct AdamWArgs {
+  float lr = 0, beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0;
+  // 1 / (1 - beta^step): what the moments must grow by while they are young.
+  float correction1 = 1, correction2 = 1;
+  float grad_scale = 1;  // the gradient is multiplied by this first (clipping)
+};
 
 // Kinds of arithmetic with a peak of their own.
 enum class PeakKind : uint8_t { kF32, kBF16, kI8 };
@@ -115,6 +170,22 @@ struct KernelTable {
   void (*pack)(const float* x, size_t n, ActivationType type, std::byte* out);
   // Pairs (2i, 2i+1) of x turned by the angle of (cos[i], sin[i]).
   void (*rotate_pairs)(float* x, const float* cos, const float* sin, size_t num_pairs);
+
+  // The way back. grad_x and grad_weight are added to, all else is overwritten.
+  void (*outer_matmul)(const OuterMatMulArgs& args);
+  void (*mla_backward)(const MlaBackwardArgs& args);
+  void (*rms_norm_backward)(const float* x, const float* weight, float eps, size_t n,
+                            const float* grad_y, float* grad_x, float* grad_weight);
+  // grad_gate may be gate, grad_up may be up.
+  void (*swiglu_backward)(const float* gate, const float* up, const float* grad_out, size_t n,
+                          float* grad_gate, float* grad_up);
+  // -log softmax(logits)[target]; logits becomes its gradient times `scale`.
+  float (*cross_entropy)(float* logits, size_t n, size_t target, float scale);
+  // out[i] = the pair (a[i], b[i]) in BF16, a in the lower half; b null: zeros.
+  void (*pack_pairs)(const float* a, const float* b, size_t n, uint32_t* out);
+  float (*sum_squares)(const float* x, size_t n);
+  void (*adamw)(const AdamWArgs& args, const float* grad, size_t n, float* value, float* m,
+                float* v);
 
   // Runs a loop in registers only and returns the operations done (a multiply-add is two): what
   // this arithmetic can do at most (roof.h). 0: the table has no instructions for it.

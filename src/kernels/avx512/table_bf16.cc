@@ -19,6 +19,11 @@ struct Bf16Primitives : avx512::Primitives {
     const __mmask32 mask = static_cast<__mmask32>((uint64_t{1} << n) - 1);
     return reinterpret_cast<Bf16>(_mm512_maskz_loadu_epi16(mask, p));
   }
+  BALEEN_INLINE static Bf16 SetPair(const void* p) {
+    int32_t pair;
+    __builtin_memcpy(&pair, p, sizeof(pair));
+    return reinterpret_cast<Bf16>(_mm512_set1_epi32(pair));
+  }
   BALEEN_INLINE static F32 DotPairs(Bf16 a, Bf16 b, F32 sum) { return _mm512_dpbf16_ps(sum, a, b); }
 };
 

@@ -16,7 +16,8 @@
 //   kInnerM, kInnerN, kStreamN, kOuterM, kOuterN   shapes of tiles in registers
 //   I32, ZeroI32, DotI8, Opaque   for peak.h: sums of four products of unsigned and signed bytes; a
 //                                 value the optimiser must not look through
-//   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), DotPairs(a, b, sum): sums of products of pairs
+//   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), SetPair(p): one pair in all lanes, DotPairs(a, b,
+//                                 sum): sums of products of pairs
 // Everything here is a template over P or constexpr, so that nothing compiled for a wide
 // instruction set can be shared with other files.
 #ifndef BALEEN_KERNELS_GENERIC_FORMATS_H_

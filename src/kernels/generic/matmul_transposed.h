@@ -34,8 +34,8 @@ void MatMulTransposedBlocks(const MatMulTransposedArgs& args) {
       for (size_t m = 0; m < args.num_rows; m += kPartX) {
         const size_t x_rows = args.num_rows - m < kPartX ? args.num_rows - m : kPartX;
         OuterProducts<P, F32Format<P>>(
-            {args.x + m * args.x_stride + k, args.x_stride}, decoded_rows, x_rows, rows, cols,
-            args.y + m * args.y_stride + n, args.y_stride, {k == 0 ? nullptr : ones});
+            OuterLeft{args.x + m * args.x_stride + k, args.x_stride}, decoded_rows, x_rows, rows,
+            cols, args.y + m * args.y_stride + n, args.y_stride, {k == 0 ? nullptr : ones});
       }
     }
   }
@@ -47,8 +47,8 @@ void MatMulTransposed(const MatMulTransposedArgs& args) {
   WithFormat<P>(args.w.dtype, [&](auto format) {
     using Format = decltype(format);
     const StoredRows<P, Format> rows(args.w);
-    OuterProducts<P, Format>({args.x, args.x_stride}, rows, args.num_rows, args.w.rows, args.w.cols,
-                             args.y, args.y_stride, {nullptr});
+    OuterProducts<P, Format>(OuterLeft{args.x, args.x_stride}, rows, args.num_rows, args.w.rows,
+                             args.w.cols, args.y, args.y_stride, {nullptr});
   });
 }
 

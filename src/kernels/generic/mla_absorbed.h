@@ -84,8 +84,8 @@ void AttendAbsorbed(const MlaAbsorbedArgs& args, const AbsorbedQueries& q, size_
       for (size_t t = count; t < kKeyBlock; ++t) row[t] = -__builtin_inff();
       keep[h] = AddBlock<P>(row, args.scale, states[h]);
     }
-    OuterProducts<P, Format>({scores, kKeyBlock}, keys, num_heads, count, q.rank, out, q.rank,
-                             {first == 0 ? nullptr : keep});
+    OuterProducts<P, Format>(OuterLeft{scores, kKeyBlock}, keys, num_heads, count, q.rank, out,
+                             q.rank, {first == 0 ? nullptr : keep});
   }
   for (size_t h = 0; h < num_heads; ++h) ScaleBy<P>(1 / states[h].sum, q.rank, out + h * q.rank);
 }

@@ -23,16 +23,6 @@ namespace baleen::kernels::generic {
 // Rows that are scored together: 32 x 64 floats, 8 kB on the stack.
 inline constexpr size_t kQueryRows = 32;
 
-// A matrix of floats whose rows follow one another.
-template <typename P>
-struct FloatRows {
-  const float* data;
-  size_t cols;
-  BALEEN_INLINE Row operator[](size_t r) const {
-    return {reinterpret_cast<const std::byte*>(data + r * cols), nullptr};
-  }
-};
-
 // Keys and values of head `head` for the block of `count` keys at `first`.
 template <typename P, typename Format>
 void Rebuild(const MlaDirectArgs& args, const MlaDirectScratch& scratch, size_t head, size_t first,
@@ -81,16 +71,17 @@ void AttendBlock(const MlaDirectArgs& args, const MlaDirectScratch& scratch, siz
   alignas(64) float scores[kQueryRows * kKeyBlock];
   float keep[kQueryRows];
   const float* q = args.q + (row * args.num_heads + head) * width;
-  OuterProducts<P, F32Format<P>>({q, args.num_heads * width}, FloatRows<P>{scratch.keys, kKeyBlock},
-                                 num_rows, width, kKeyBlock, scores, kKeyBlock, {nullptr});
+  OuterProducts<P, F32Format<P>>(OuterLeft{q, args.num_heads * width},
+                                 FloatRows<P>{scratch.keys, kKeyBlock}, num_rows, width, kKeyBlock,
+                                 scores, kKeyBlock, {nullptr});
   for (size_t m = 0; m < num_rows; ++m) {
     const size_t visible = args.first_position + row + m + 1 - first;
     for (size_t t = visible; t < kKeyBlock; ++t) scores[m * kKeyBlock + t] = -__builtin_inff();
     keep[m] = AddBlock<P>(scores + m * kKeyBlock, args.scale, states[row + m]);
   }
   float* out = args.out + (row * args.num_heads + head) * dv;
-  OuterProducts<P, F32Format<P>>({scores, kKeyBlock}, FloatRows<P>{scratch.values, dv}, num_rows,
-                                 kKeyBlock, dv, out, args.num_heads * dv,
+  OuterProducts<P, F32Format<P>>(OuterLeft{scores, kKeyBlock}, FloatRows<P>{scratch.values, dv},
+                                 num_rows, kKeyBlock, dv, out, args.num_heads * dv,
                                  {first == 0 ? nullptr : keep});
 }
 
@@ -115,6 +106,10 @@ void AttendDirect(const MlaDirectArgs& args, size_t head) {
   }
   for (size_t m = 0; m < args.num_rows; ++m) {
     ScaleBy<P>(1 / states[m].sum, dv, args.out + (m * args.num_heads + head) * dv);
+    if (args.states != nullptr) {
+      args.states[(m * args.num_heads + head) * 2] = states[m].max;
+      args.states[(m * args.num_heads + head) * 2 + 1] = states[m].sum;
+    }
   }
 }
 

@@ -16,6 +16,58 @@ namespace baleen::kernels::generic {
 struct OuterLeft {
   const float* data;
   size_t stride;
+  BALEEN_INLINE const float* At(size_t m, size_t k) const { return data + m * stride + k; }
+  BALEEN_INLINE OuterLeft From(size_t m, size_t k) const { return {At(m, k), stride}; }
+};
+
+// The same from a matrix that has k as its rows: x[m, k] = data[k * stride + m].
+struct OuterLeftTransposed {
+  const float* data;
+  size_t stride;
+  BALEEN_INLINE const float* At(size_t m, size_t k) const { return data + k * stride + m; }
+  BALEEN_INLINE OuterLeftTransposed From(size_t m, size_t k) const { return {At(m, k), stride}; }
+};
+
+// The right side as a matrix of floats (or pairs) whose rows are `stride` apart.
+template <typename P>
+struct FloatRows {
+  const float* data;
+  size_t stride;
+  BALEEN_INLINE Row operator[](size_t r) const {
+    return {reinterpret_cast<const std::byte*>(data + r * stride), nullptr};
+  }
+};
+
+// Elements are numbers: fused multiply-adds in F32.
+template <typename Primitives, typename WFormat>
+struct WideOuter {
+  using P = Primitives;
+  using Operand = typename P::F32;
+  BALEEN_INLINE static Operand Set(const float* x) { return P::Set(*x); }
+  BALEEN_INLINE static Operand Load(const Row& row, size_t n) { return WFormat::Load(row, n); }
+  BALEEN_INLINE static Operand Load(const Row& row, size_t n, size_t count) {
+    return WFormat::Load(row, n, count);
+  }
+  BALEEN_INLINE static typename P::F32 MulAdd(Operand x, Operand w, typename P::F32 sum) {
+    return P::Fma(x, w, sum);
+  }
+};
+
+// Elements are pairs of BF16, in the place of a float each.
+template <typename Primitives>
+struct PairOuter {
+  using P = Primitives;
+  using Operand = typename P::Bf16;
+  BALEEN_INLINE static Operand Set(const float* x) { return P::SetPair(x); }
+  BALEEN_INLINE static Operand Load(const Row& row, size_t n) {
+    return P::LoadPairs(row.data + 4 * n);
+  }
+  BALEEN_INLINE static Operand Load(const Row& row, size_t n, size_t count) {
+    return P::LoadPairs(row.data + 4 * n, 2 * count);
+  }
+  BALEEN_INLINE static typename P::F32 MulAdd(Operand x, Operand w, typename P::F32 sum) {
+    return P::DotPairs(x, w, sum);
+  }
 };
 
 // What stands in y before: nothing of interest, or sums that go on, y[m] * keep[m] + x[m] w.
@@ -23,10 +75,11 @@ struct OuterStart {
   const float* keep;  // null: start from zero
 };
 
-// Columns [n, n + N vectors), the last vector `last` lanes wide; w(k) gives row k.
-template <typename P, typename WFormat, size_t M, size_t N, bool kPartial, typename WRows>
-void OuterTile(const OuterLeft& x, const WRows& w, size_t K, size_t n, size_t last, float* y,
+// Columns [n, n + N vectors), the last vector `last` lanes wide; w[k] gives row k.
+template <typename Product, size_t M, size_t N, bool kPartial, typename Left, typename WRows>
+void OuterTile(const Left& x, const WRows& w, size_t K, size_t n, size_t last, float* y,
                size_t y_stride, const OuterStart& start) {
+  using P = typename Product::P;
   using F32 = typename P::F32;
   constexpr size_t kLanes = P::kLanes;
   F32 sums[M][N];
@@ -43,14 +96,14 @@ void OuterTile(const OuterLeft& x, const WRows& w, size_t K, size_t n, size_t la
   }
   for (size_t k = 0; k < K; ++k) {
     const Row row = w[k];
-    F32 ws[N];
+    typename Product::Operand ws[N];
     for (size_t v = 0; v < N; ++v) {
       ws[v] =
-          kPartial ? WFormat::Load(row, n + v * kLanes, last) : WFormat::Load(row, n + v * kLanes);
+          kPartial ? Product::Load(row, n + v * kLanes, last) : Product::Load(row, n + v * kLanes);
     }
     for (size_t m = 0; m < M; ++m) {
-      const F32 xs = P::Set(x.data[m * x.stride + k]);
-      for (size_t v = 0; v < N; ++v) sums[m][v] = P::Fma(xs, ws[v], sums[m][v]);
+      const auto xs = Product::Set(x.At(m, k));
+      for (size_t v = 0; v < N; ++v) sums[m][v] = Product::MulAdd(xs, ws[v], sums[m][v]);
     }
   }
   for (size_t m = 0; m < M; ++m) {
@@ -66,40 +119,48 @@ void OuterTile(const OuterLeft& x, const WRows& w, size_t K, size_t n, size_t la
 }
 
 // All columns of M rows.
-template <typename P, typename WFormat, size_t M, typename WRows>
-void OuterRows(const OuterLeft& x, const WRows& w, size_t K, size_t num_cols, float* y,
-               size_t y_stride, const OuterStart& start) {
+template <typename Product, size_t M, typename Left, typename WRows>
+void OuterRows(const Left& x, const WRows& w, size_t K, size_t num_cols, float* y, size_t y_stride,
+               const OuterStart& start) {
+  using P = typename Product::P;
   constexpr size_t kLanes = P::kLanes;
   constexpr size_t kWide = P::kOuterN;
   size_t n = 0;
   for (; n + kWide * kLanes <= num_cols; n += kWide * kLanes) {
-    OuterTile<P, WFormat, M, kWide, false>(x, w, K, n, kLanes, y, y_stride, start);
+    OuterTile<Product, M, kWide, false>(x, w, K, n, kLanes, y, y_stride, start);
   }
   for (; n + kLanes <= num_cols; n += kLanes) {
-    OuterTile<P, WFormat, M, 1, false>(x, w, K, n, kLanes, y, y_stride, start);
+    OuterTile<Product, M, 1, false>(x, w, K, n, kLanes, y, y_stride, start);
   }
   if (n < num_cols) {
-    OuterTile<P, WFormat, M, 1, true>(x, w, K, n, num_cols - n, y, y_stride, start);
+    OuterTile<Product, M, 1, true>(x, w, K, n, num_cols - n, y, y_stride, start);
   }
 }
 
-// y [num_rows, num_cols] (+)= x [num_rows, K] w [K, num_cols]. Rows are taken kOuterM at a time,
-// then in halves.
-template <typename P, typename WFormat, size_t M = P::kOuterM, typename WRows>
-void OuterProducts(OuterLeft x, const WRows& w, size_t num_rows, size_t K, size_t num_cols,
-                   float* y, size_t y_stride, OuterStart start) {
+// y [num_rows, num_cols] (+)= x [num_rows, K] w [K, num_cols]. Rows are taken M at a time, then in
+// halves.
+template <typename Product, size_t M, typename Left, typename WRows>
+void OuterProductsOf(const Left& x, const WRows& w, size_t num_rows, size_t K, size_t num_cols,
+                     float* y, size_t y_stride, OuterStart start) {
   size_t m = 0;
   for (; m + M <= num_rows; m += M) {
-    OuterRows<P, WFormat, M>({x.data + m * x.stride, x.stride}, w, K, num_cols, y + m * y_stride,
-                             y_stride, {start.keep == nullptr ? nullptr : start.keep + m});
+    OuterRows<Product, M>(x.From(m, 0), w, K, num_cols, y + m * y_stride, y_stride,
+                          {start.keep == nullptr ? nullptr : start.keep + m});
   }
   if constexpr (M > 1) {
     if (m < num_rows) {
-      OuterProducts<P, WFormat, M / 2>({x.data + m * x.stride, x.stride}, w, num_rows - m, K,
-                                       num_cols, y + m * y_stride, y_stride,
-                                       {start.keep == nullptr ? nullptr : start.keep + m});
+      OuterProductsOf<Product, M / 2>(x.From(m, 0), w, num_rows - m, K, num_cols, y + m * y_stride,
+                                      y_stride, {start.keep == nullptr ? nullptr : start.keep + m});
     }
   }
+}
+
+// The same in F32, w in WFormat.
+template <typename P, typename WFormat, typename Left, typename WRows>
+void OuterProducts(const Left& x, const WRows& w, size_t num_rows, size_t K, size_t num_cols,
+                   float* y, size_t y_stride, OuterStart start) {
+  OuterProductsOf<WideOuter<P, WFormat>, P::kOuterM>(x, w, num_rows, K, num_cols, y, y_stride,
+                                                     start);
 }
 
 }  // namespace baleen::kernels::generic

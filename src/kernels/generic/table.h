@@ -2,11 +2,14 @@
 #ifndef BALEEN_KERNELS_GENERIC_TABLE_H_
 #define BALEEN_KERNELS_GENERIC_TABLE_H_
 
+#include "kernels/generic/backward.h"
 #include "kernels/generic/elementwise.h"
 #include "kernels/generic/matmul.h"
 #include "kernels/generic/matmul_transposed.h"
 #include "kernels/generic/mla_absorbed.h"
+#include "kernels/generic/mla_backward.h"
 #include "kernels/generic/mla_direct.h"
+#include "kernels/generic/outer_matmul.h"
 #include "kernels/generic/peak.h"
 #include "kernels/table.h"
 
@@ -27,6 +30,14 @@ constexpr KernelTable TableOf(const char* name) {
       .decode_row = DecodeRow<P>,
       .pack = Pack<P>,
       .rotate_pairs = RotatePairs<P>,
+      .outer_matmul = OuterMatMul<P>,
+      .mla_backward = MlaBackward<P>,
+      .rms_norm_backward = RmsNormBackward<P>,
+      .swiglu_backward = SwiGluBackward<P>,
+      .cross_entropy = CrossEntropy<P>,
+      .pack_pairs = PackPairs<P>,
+      .sum_squares = SumSquares<P>,
+      .adamw = AdamW<P>,
       .peak_loop = PeakLoop<P>,
   };
 }

@@ -81,14 +81,20 @@ void MatMulTransposed(const MatMulTransposedArgs& args) {
   }
 }
 
+template <typename T>
+struct SoftmaxState {
+  T max, sum;
+};
+
 // softmax(scores) in place.
 template <typename T>
-void Softmax(std::vector<T>& scores) {
+SoftmaxState<T> Softmax(std::vector<T>& scores) {
   T max = -std::numeric_limits<T>::infinity();
   for (T score : scores) max = std::max(max, score);
   T sum = 0;
   for (T& score : scores) sum += score = std::exp(score - max);
   for (T& score : scores) score /= sum;
+  return {max, sum};
 }
 
 template <typename T>
@@ -150,7 +156,11 @@ void MlaDirect(const MlaDirectArgs& args) {
         }
         weights[t] = sum * static_cast<T>(args.scale);
       }
-      Softmax(weights);
+      const SoftmaxState<T> state = Softmax(weights);
+      if (args.states != nullptr) {
+        args.states[(m * args.num_heads + h) * 2] = static_cast<float>(state.max);
+        args.states[(m * args.num_heads + h) * 2 + 1] = static_cast<float>(state.sum);
+      }
       for (size_t i = 0; i < dv; ++i) {
         T sum = 0;
         for (size_t t = 0; t < weights.size(); ++t) {
@@ -162,21 +172,22 @@ void MlaDirect(const MlaDirectArgs& args) {
   }
 }
 
-template <typename T>
-void RmsNorm(const float* x, const float* weight, float eps, size_t n, float* y) {
+// Where a type of values V beside that of the sums is named, double lets tests differentiate.
+template <typename T, typename V>
+void RmsNorm(const V* x, const V* weight, V eps, size_t n, V* y) {
   T sum = 0;
   for (size_t i = 0; i < n; ++i) sum += static_cast<T>(x[i]) * x[i];
   const T scale = 1 / std::sqrt(sum / static_cast<T>(n) + static_cast<T>(eps));
   for (size_t i = 0; i < n; ++i) {
-    y[i] = static_cast<float>(static_cast<T>(x[i]) * scale * static_cast<T>(weight[i]));
+    y[i] = static_cast<V>(static_cast<T>(x[i]) * scale * static_cast<T>(weight[i]));
   }
 }
 
-template <typename T>
-void SwiGlu(const float* gate, const float* up, size_t n, float* out) {
+template <typename T, typename V>
+void SwiGlu(const V* gate, const V* up, size_t n, V* out) {
   for (size_t i = 0; i < n; ++i) {
     const T g = gate[i];
-    out[i] = static_cast<float>(g / (1 + std::exp(-g)) * static_cast<T>(up[i]));
+    out[i] = static_cast<V>(g / (1 + std::exp(-g)) * static_cast<T>(up[i]));
   }
 }
 
@@ -203,12 +214,12 @@ inline void Pack(const float* x, size_t n, ActivationType type, std::byte* out) 
   }
 }
 
-template <typename T>
-void RotatePairs(float* x, const float* cos, const float* sin, size_t num_pairs) {
+template <typename T, typename V>
+void RotatePairs(V* x, const V* cos, const V* sin, size_t num_pairs) {
   for (size_t i = 0; i < num_pairs; ++i) {
     const T a = x[2 * i], b = x[2 * i + 1];
-    x[2 * i] = static_cast<float>(a * static_cast<T>(cos[i]) - b * static_cast<T>(sin[i]));
-    x[2 * i + 1] = static_cast<float>(a * static_cast<T>(sin[i]) + b * static_cast<T>(cos[i]));
+    x[2 * i] = static_cast<V>(a * static_cast<T>(cos[i]) - b * static_cast<T>(sin[i]));
+    x[2 * i + 1] = static_cast<V>(a * static_cast<T>(sin[i]) + b * static_cast<T>(cos[i]));
   }
 }
 

@@ -1,3 +1,4 @@
+#include "kernels/ref/backward.h"
 #include "kernels/ref/ref.h"
 #include "kernels/tables.h"
 
@@ -35,6 +36,14 @@ const KernelTable kScalarTable = {
     .decode_row = ref::DecodeRow,
     .pack = ref::Pack,
     .rotate_pairs = ref::RotatePairs<float>,
+    .outer_matmul = ref::OuterMatMul<float>,
+    .mla_backward = ref::MlaBackward<float>,
+    .rms_norm_backward = ref::RmsNormBackward<float>,
+    .swiglu_backward = ref::SwiGluBackward<float>,
+    .cross_entropy = ref::CrossEntropy<float>,
+    .pack_pairs = ref::PackPairs,
+    .sum_squares = ref::SumSquares<double>,
+    .adamw = ref::AdamW<float>,
     .peak_loop = PeakLoop,
 };
 
