@@ -343,6 +343,9 @@ TEST(Evaluate, MeasuresPerplexity) {
 
 // Judged by the reference's figures; the files are not part of the repository.
 TEST(Evaluate, AgreesWithTheReference) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "takes minutes with sanitizers; the release preset judges it";
+#endif
   const std::string shared = BALEEN_SOURCE_DIR "/../shared/checkpoints/";
   std::ifstream stream(shared + "baleen-stories-mini.reference.json");
   if (!stream) GTEST_SKIP() << "the reference's figures are not here (../shared/checkpoints)";
