@@ -247,7 +247,8 @@ namespace {
 
 void AccountHeads(const HeadMatMulArgs& args, KernelContext& ctx) {
   const size_t rows = args.num_heads * args.used_rows;
-  ctx.Account(rows * args.w.row_bytes(), ActivationType::kF32, args.num_rows * rows * args.w.cols);
+  ctx.Account(args.w.size_bytes() / args.w.rows * rows, ActivationType::kF32,
+              args.num_rows * rows * args.w.cols);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "tensor/dtype.h"
+#include "tensor/tiles.h"
 
 namespace baleen::kernels {
 
@@ -13,7 +14,9 @@ namespace baleen::kernels {
 inline constexpr size_t kF8Block = 128;
 
 // Weights [rows, cols], row-major, as the file has them: F32, F16, BF16, F8_E4M3 or a block type
-// (tensor/dtype.h; cols are whole blocks). Does not own the data, which may be unaligned.
+// (tensor/dtype.h; cols are whole blocks). Or repacked into tiles (tensor/tiles.h), which begin at
+// a multiple of 64 bytes; `dtype` then still says what the file has. Does not own the data, which
+// may otherwise be unaligned.
 struct Matrix {
   DType dtype = DType::kF32;
   const std::byte* data = nullptr;  // of row 0
@@ -25,18 +28,27 @@ struct Matrix {
   const float* scales = nullptr;
   size_t first_row = 0;
 
+  // Tiles only. column_order [cols] or null: column c of the tiles meets x[column_order[c]].
+  TileLayout tiles = {};
+  const int32_t* column_order = nullptr;
+
   bool empty() const { return rows == 0; }
-  size_t row_bytes() const { return RowBytes(dtype, cols); }
-  size_t size_bytes() const { return rows * row_bytes(); }
-  const std::byte* row(size_t r) const { return data + r * row_bytes(); }
+  bool is_tiled() const { return tiles.bits != 0; }
+  size_t size_bytes() const {
+    return is_tiled() ? tiles.SizeBytes(rows) : rows * RowBytes(dtype, cols);
+  }
+  // Row r as the file has it; not for tiles.
+  const std::byte* row(size_t r) const { return data + r * RowBytes(dtype, cols); }
+  // The tile that begins with row r, a multiple of 16.
+  const std::byte* tile(size_t r) const { return data + r / kTileRows * tiles.tile_bytes(); }
   const float* scale_row(size_t r) const {
     return scales + (first_row + r) / kF8Block * ((cols + kF8Block - 1) / kF8Block);
   }
 
-  // Rows [begin, begin + count).
+  // Rows [begin, begin + count); of tiles, `begin` is a multiple of 16.
   Matrix Rows(size_t begin, size_t count) const {
     Matrix slice = *this;
-    slice.data = row(begin);
+    slice.data = is_tiled() ? tile(begin) : row(begin);
     slice.rows = count;
     slice.first_row = first_row + begin;
     return slice;

@@ -105,6 +105,16 @@ struct StoredRows {
   }
 };
 
+// Rows [begin, begin + count) of `w`, as Matrix::Rows.
+template <typename P>
+BALEEN_INLINE Matrix RowsOf(Matrix w, size_t begin, size_t count) {
+  w.data += w.tiles.bits != 0 ? begin / kTileRows * w.tiles.tile_bytes()
+                              : begin * RowBytes(w.dtype, w.cols);
+  w.rows = count;
+  w.first_row += begin;
+  return w;
+}
+
 // Calls use(format) with the format of `dtype`, which is no block type: those are decoded by
 // DecodeBlocks before they are multiplied.
 template <typename P, typename Use>

@@ -49,17 +49,10 @@ void Rebuild(const MlaDirectArgs& args, const MlaDirectScratch& scratch, size_t 
   }
   const ActivationRows<P> latents = {scratch.latents, row_bytes, nullptr};
   const size_t first_row = head * (nope + dv);
-  const auto part_of_head = [&](size_t begin, size_t num_rows) {
-    Matrix w = args.kv_b;
-    w.data += (first_row + begin) * w.row_bytes();
-    w.rows = num_rows;
-    w.first_row += first_row + begin;
-    return w;
-  };
-  Products<P>(args.products, latents, count, part_of_head(0, nope), scratch.matmul,
+  Products<P>(args.products, latents, count, RowsOf<P>(args.kv_b, first_row, nope), scratch.matmul,
               {scratch.keys, 1, kKeyBlock});
-  Products<P>(args.products, latents, count, part_of_head(nope, dv), scratch.matmul,
-              {scratch.values, dv, 1});
+  Products<P>(args.products, latents, count, RowsOf<P>(args.kv_b, first_row + nope, dv),
+              scratch.matmul, {scratch.values, dv, 1});
   for (size_t i = count * dv; i < kKeyBlock * dv; ++i) scratch.values[i] = 0;
 }
 
