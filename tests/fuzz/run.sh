@@ -17,7 +17,7 @@ run_one() {
   program=$1
   name=$(basename "$program" _fuzz)
   mkdir -p "$build/corpus/$name" "$build/findings"
-  if "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+  if "$program" -seed=1 -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
       -print_final_stats=1 -artifact_prefix="$build/findings/$name-" \
       "$build/corpus/$name" "$root/tests/fuzz/corpus/$name" > "$build/findings/$name.log" 2>&1
   then

@@ -22,7 +22,8 @@ struct Bf16Primitives : avx512::Primitives {
   BALEEN_INLINE static Bf16 SetPair(const void* p) {
     int32_t pair;
     __builtin_memcpy(&pair, p, sizeof(pair));
-    return reinterpret_cast<Bf16>(_mm512_set1_epi32(pair));
+    // Opaque, because clang 16 crashes on a broadcast that it sees to be of type bf16.
+    return reinterpret_cast<Bf16>(Opaque(_mm512_set1_epi32(pair)));
   }
   BALEEN_INLINE static F32 DotPairs(Bf16 a, Bf16 b, F32 sum) { return _mm512_dpbf16_ps(sum, a, b); }
 };
