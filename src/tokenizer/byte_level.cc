@@ -3,6 +3,8 @@
 #include <array>
 #include <cstdint>
 
+#include "tokenizer/utf8.h"
+
 namespace baleen {
 namespace {
 
@@ -21,6 +23,28 @@ constexpr std::array<int16_t, kNumSpellings> MakeByteOfCharacter() {
 }
 
 constexpr std::array<int16_t, kNumSpellings> kByteOfCharacter = MakeByteOfCharacter();
+
+constexpr std::array<uint16_t, 256> MakeCharacterOfByte() {
+  std::array<uint16_t, 256> character_of{};
+  for (int character = 0; character < kNumSpellings; ++character) {
+    const int byte = kByteOfCharacter[character];
+    if (byte != kNone) character_of[byte] = static_cast<uint16_t>(character);
+  }
+  return character_of;
+}
+
+constexpr std::array<uint16_t, 256> kCharacterOfByte = MakeCharacterOfByte();
+
+constexpr std::array<uint8_t, 256> MakeByteLevelOrder() {
+  std::array<uint8_t, 256> order{};
+  size_t size = 0;
+  for (const int byte : kByteOfCharacter) {
+    if (byte != kNone) order[size++] = static_cast<uint8_t>(byte);
+  }
+  return order;
+}
+
+constexpr std::array<uint8_t, 256> kByteLevelOrder = MakeByteLevelOrder();
 
 }  // namespace
 
@@ -44,5 +68,11 @@ bool AppendFromByteLevel(std::string_view spelling, std::string* bytes) {
   }
   return true;
 }
+
+void AppendByteLevel(std::string_view bytes, std::string* spelling) {
+  for (const char byte : bytes) AppendUtf8(kCharacterOfByte[static_cast<uint8_t>(byte)], spelling);
+}
+
+const std::array<uint8_t, 256>& ByteLevelOrder() { return kByteLevelOrder; }
 
 }  // namespace baleen

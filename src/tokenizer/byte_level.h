@@ -6,6 +6,8 @@
 #ifndef BALEEN_TOKENIZER_BYTE_LEVEL_H_
 #define BALEEN_TOKENIZER_BYTE_LEVEL_H_
 
+#include <array>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -14,6 +16,13 @@ namespace baleen {
 // Appends the bytes that `spelling` stands for. False, with `bytes` as before, if it has a
 // character that stands for no byte, as the names of most special tokens do.
 bool AppendFromByteLevel(std::string_view spelling, std::string* bytes);
+
+// Appends the spelling of `bytes`.
+void AppendByteLevel(std::string_view bytes, std::string* spelling);
+
+// All bytes in the order of the characters that spell them, which is that of their ids in
+// vocabularies that `tokenizers` has trained.
+const std::array<uint8_t, 256>& ByteLevelOrder();
 
 }  // namespace baleen
 

@@ -31,6 +31,8 @@ struct FormatWords {
 // Texts by which revisions of one format differ.
 constexpr std::string_view kSpacedResult = "\n<｜tool▁output▁begin｜>";
 constexpr std::string_view kPlainResult = "<｜tool▁output▁begin｜>";
+// In R1's revisions of 2025 and V3.1; of V3's, in the program that tokenizer_writer.cc has.
+constexpr std::string_view kCallsBegin = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>";
 constexpr std::string_view kThinkSuffix = "<｜Assistant｜><think>\n";
 constexpr std::string_view kSystemPadding = "        ";
 constexpr std::string_view kHelpful =
@@ -110,19 +112,18 @@ std::vector<FormatWords> MakeFormats() {
        common + "bos_token eos_token "},
       {ChatFormat::kDeepSeekV3,
        Join({roles, calls, deepseek, deepseek_v3}),
-       {"\n\n", kSystemPadding, kSpacedResult, kPlainResult},
+       {"\n\n", kSystemPadding, kSpacedResult, kPlainResult, kCallsBegin},
        deepseek_names + "is_output_first "},
       {ChatFormat::kDeepSeekR1,
        Join({roles, calls, deepseek, deepseek_v3, {"</think>"}}),
-       {"\n\n", "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>", kThinkSuffix, kSpacedResult,
-        kPlainResult},
+       {"\n\n", kCallsBegin, kThinkSuffix, kSpacedResult, kPlainResult},
        deepseek_names + "is_output_first "},
       {ChatFormat::kDeepSeekV31,
        Join({roles,
              calls,
              deepseek,
-             {"prefix", "\n\n", "<｜Assistant｜></think>", "<think>", "</think>",
-              "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>", kPlainResult}}),
+             {"prefix", "\n\n", "<｜Assistant｜></think>", "<think>", "</think>", kCallsBegin,
+              kPlainResult}}),
        {},
        deepseek_names + "is_last_user is_only_sys is_prefix thinking enable_thinking "},
       {ChatFormat::kMoonlight, Join({roles, kimi_roles, kimi_ends, {kHelpful}}), images,
