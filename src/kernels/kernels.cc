@@ -133,24 +133,27 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
   ctx.pool.ParallelFor(num_tasks, [&](size_t task, size_t thread) {
     const auto [g, slice] = tasks[task];
     const SwiGluGroup& group = groups[g];
-    float* gate = reinterpret_cast<float*>(tiles.Of(thread));
-    float* up = gate + max_rows * kTaskRows;
+    const size_t begin = slice * kTaskRows;
+    const size_t width = std::min(kTaskRows, group.gate.rows - begin);
+    float* tile = reinterpret_cast<float*>(tiles.Of(thread));
+    const bool keep = group.gate_out != nullptr;
+    const size_t stride = keep ? group.gate.rows : kTaskRows;
+    float* gate = keep ? group.gate_out + begin : tile;
+    float* up = keep ? group.up_out + begin : tile + max_rows * kTaskRows;
     const auto multiply = [&](const Matrix& w, float* y) {
       ctx.table.matmul({.x = x.As(ctx.ActivationFor(w)),
                         .x_rows = group.rows.data(),
                         .num_rows = group.rows.size(),
                         .w = Slice(w, slice),
                         .y = y,
-                        .y_stride = kTaskRows,
+                        .y_stride = stride,
                         .scratch = unpacked.Of(thread)});
     };
     multiply(group.gate, gate);
     multiply(group.up, up);
-    const size_t begin = slice * kTaskRows;
-    const size_t width = std::min(kTaskRows, group.gate.rows - begin);
     for (size_t m = 0; m < group.rows.size(); ++m) {
-      float* row = gate + m * kTaskRows;
-      ctx.table.swiglu(row, up + m * kTaskRows, width, row);
+      float* row = tile + m * kTaskRows;
+      ctx.table.swiglu(gate + m * stride, up + m * stride, width, row);
       auto* target = const_cast<std::byte*>(hidden[g].row(m));
       ctx.table.pack(row, width, hidden[g].type, target + begin * ActivationSize(hidden[g].type));
     }
@@ -287,9 +290,26 @@ void HeadMatMul(const HeadMatMulArgs& args, KernelContext& ctx) {
 
 void RmsNorm(const float* x, size_t x_stride, size_t rows, size_t n, const float* weight, float eps,
              float* y, size_t y_stride, KernelContext& ctx) {
-  for (size_t r = 0; r < rows; ++r) {
-    ctx.table.rms_norm(x + r * x_stride, weight, eps, n, y + r * y_stride);
-  }
+  ForRows(rows, ctx, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      ctx.table.rms_norm(x + r * x_stride, weight, eps, n, y + r * y_stride);
+    }
+  });
+}
+
+void Add(const float* x, size_t n, float* y, KernelContext& ctx) {
+  constexpr size_t kPart = size_t{1} << 14;
+  ctx.pool.ParallelFor((n + kPart - 1) / kPart, [&](size_t task, size_t) {
+    const size_t begin = task * kPart;
+    ctx.table.add_scaled(1.0f, x + begin, std::min(kPart, n - begin), y + begin);
+  });
+}
+
+void ForRows(size_t rows, KernelContext& ctx, FunctionRef<void(size_t begin, size_t end)> work) {
+  constexpr size_t kPart = 32;
+  ctx.pool.ParallelFor((rows + kPart - 1) / kPart, [&](size_t task, size_t) {
+    work(task * kPart, std::min(rows, (task + 1) * kPart));
+  });
 }
 
 }  // namespace baleen::kernels

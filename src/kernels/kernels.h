@@ -16,6 +16,7 @@
 
 #include "baleen/measure.h"
 #include "base/arena.h"
+#include "base/function_ref.h"
 #include "base/thread_pool.h"
 #include "kernels/matrix.h"
 #include "kernels/table.h"
@@ -78,6 +79,9 @@ struct SwiGluGroup {
   Matrix down;      // [hidden, intermediate]
   std::span<const int32_t> rows;
   const float* row_weights = nullptr;  // [rows.size()]; null: 1
+  // [rows.size(), intermediate] each, or null: where gate x and up x are kept.
+  float* gate_out = nullptr;
+  float* up_out = nullptr;
 };
 
 // out [x.rows, hidden] = sum over groups, added in the order of `groups`: a dense MLP is one group,
@@ -110,6 +114,12 @@ void HeadMatMul(const HeadMatMulArgs& args, KernelContext& ctx);
 // y[r] = rms_norm(x[r]) for rows of n, strides in floats; y may be x.
 void RmsNorm(const float* x, size_t x_stride, size_t rows, size_t n, const float* weight, float eps,
              float* y, size_t y_stride, KernelContext& ctx);
+
+// y[i] += x[i].
+void Add(const float* x, size_t n, float* y, KernelContext& ctx);
+
+// Calls work(begin, end) for ranges that together are [0, rows), side by side on the threads.
+void ForRows(size_t rows, KernelContext& ctx, FunctionRef<void(size_t begin, size_t end)> work);
 
 }  // namespace baleen::kernels
 

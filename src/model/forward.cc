@@ -1,6 +1,7 @@
 #include "model/forward.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "base/check.h"
 #include "model/mla.h"
@@ -21,12 +22,10 @@ Model::Model(ModelConfig config, ModelWeights weights)
       weights_(std::move(weights)),
       rope_(MakeRopeFrequencies(config_)) {}
 
-namespace {
-
 // cos and sin of each row's position, [rows, qk_rope_head_dim / 2]. The angle is a product of
 // floats, as in the reference: at long contexts its rounding is part of the model.
-RopeAngles MakeAngles(const Batch& batch, const RopeFrequencies& rope, Arena& arena) {
-  const size_t num_pairs = rope.inv_freq.size();
+RopeAngles Model::Angles(const Batch& batch, Arena& arena) const {
+  const size_t num_pairs = rope_.inv_freq.size();
   float* cosines = arena.Allocate<float>(batch.token_ids.size() * num_pairs);
   float* sines = arena.Allocate<float>(batch.token_ids.size() * num_pairs);
   for (const SequenceSlice& slice : batch.slices) {
@@ -34,16 +33,14 @@ RopeAngles MakeAngles(const Batch& batch, const RopeFrequencies& rope, Arena& ar
       const float position = static_cast<float>(slice.first_position + i);
       const size_t offset = (slice.first_row + i) * num_pairs;
       for (size_t pair = 0; pair < num_pairs; ++pair) {
-        const double angle = rope.inv_freq[pair] * position;
-        cosines[offset + pair] = static_cast<float>(std::cos(angle)) * rope.magnitude;
-        sines[offset + pair] = static_cast<float>(std::sin(angle)) * rope.magnitude;
+        const double angle = rope_.inv_freq[pair] * position;
+        cosines[offset + pair] = static_cast<float>(std::cos(angle)) * rope_.magnitude;
+        sines[offset + pair] = static_cast<float>(std::sin(angle)) * rope_.magnitude;
       }
     }
   }
   return {.cos = cosines, .sin = sines, .num_pairs = num_pairs};
 }
-
-}  // namespace
 
 void Model::Forward(const Batch& batch, const CacheLayout& cache, float* final_hidden,
                     kernels::KernelContext& ctx, ForwardObserver* observer) const {
@@ -55,30 +52,16 @@ void Model::Forward(const Batch& batch, const CacheLayout& cache, float* final_h
     if (observer != nullptr) observer->OnHidden(stage, x, num_rows);
   };
 
-  float* x = ctx.arena.Allocate<float>(rows * hidden);       // the residual stream
-  float* normed = ctx.arena.Allocate<float>(rows * hidden);  // input of a sublayer
-  float* y = ctx.arena.Allocate<float>(rows * hidden);       // output of a sublayer
-  const RopeAngles angles = MakeAngles(batch, rope_, ctx.arena);
-
+  float* x = ctx.arena.Allocate<float>(rows * hidden);  // the residual stream
+  const RopeAngles angles = Angles(batch, ctx.arena);
   for (size_t r = 0; r < rows; ++r) {
     ctx.table.decode_row(weights_.embed_tokens, static_cast<size_t>(batch.token_ids[r]),
                          x + r * hidden);
   }
   watch(0, x, rows);
-
   for (size_t l = 0; l < config_.num_hidden_layers; ++l) {
-    const LayerWeights& layer = weights_.layers[l];
-    RmsNorm(x, hidden, rows, hidden, layer.input_layernorm, eps, normed, hidden, ctx);
-    MlaLayer(config_, layer.attention, l, batch, cache, angles, normed, y, ctx);
-    ctx.table.add_scaled(1.0f, y, rows * hidden, x);
-
-    RmsNorm(x, hidden, rows, hidden, layer.post_attention_layernorm, eps, normed, hidden, ctx);
-    if (config_.IsMoe(l)) {
-      MoeLayer(config_, layer.moe, l, normed, rows, y, ctx, observer);
-    } else {
-      MlpLayer(layer.mlp, normed, rows, hidden, y, ctx);
-    }
-    ctx.table.add_scaled(1.0f, y, rows * hidden, x);
+    LayerTape* tape = observer == nullptr ? nullptr : observer->TapeOf(l);
+    Layer(l, batch, cache, angles, x, ctx, observer, tape);
     watch(l + 1, x, rows);
   }
 
@@ -88,6 +71,66 @@ void Model::Forward(const Batch& batch, const CacheLayout& cache, float* final_h
     ctx.table.rms_norm(x + row * hidden, weights_.norm, eps, hidden, final_hidden + i * hidden);
   }
   watch(config_.num_hidden_layers + 1, final_hidden, num_outputs);
+}
+
+void Model::Layer(size_t l, const Batch& batch, const CacheLayout& cache, const RopeAngles& angles,
+                  float* x, kernels::KernelContext& ctx, ForwardObserver* observer,
+                  LayerTape* tape) const {
+  const bool is_mtp = l >= config_.num_hidden_layers;
+  const LayerWeights& layer =
+      is_mtp ? weights_.mtp[l - config_.num_hidden_layers].layer : weights_.layers[l];
+  const size_t rows = batch.token_ids.size(), hidden = config_.hidden_size;
+  const float eps = static_cast<float>(config_.rms_norm_eps);
+  ArenaScope scope(ctx.arena);
+  float* normed = ctx.arena.Allocate<float>(rows * hidden);  // input of a sublayer
+  float* y = ctx.arena.Allocate<float>(rows * hidden);       // output of a sublayer
+  const auto keep = [&] {
+    float* copy = tape->arena.Allocate<float>(rows * hidden);
+    std::memcpy(copy, x, rows * hidden * sizeof(float));
+    return copy;
+  };
+
+  if (tape != nullptr) tape->input = keep();
+  RmsNorm(x, hidden, rows, hidden, layer.input_layernorm, eps, normed, hidden, ctx);
+  MlaLayer(config_, layer.attention, l, batch, cache, angles, normed, y, ctx, tape);
+  Add(y, rows * hidden, x, ctx);
+
+  if (tape != nullptr) tape->middle = keep();
+  RmsNorm(x, hidden, rows, hidden, layer.post_attention_layernorm, eps, normed, hidden, ctx);
+  if (is_mtp ? config_.n_routed_experts > 0 : config_.IsMoe(l)) {
+    MoeLayer(config_, layer.moe, l, normed, rows, y, ctx, observer, tape);
+  } else {
+    MlpLayer(layer.mlp, normed, rows, hidden, y, ctx, tape);
+  }
+  Add(y, rows * hidden, x, ctx);
+}
+
+void Model::Mtp(size_t module, const Batch& batch, const CacheLayout& cache, const float* hidden,
+                float* final_hidden, kernels::KernelContext& ctx, ForwardObserver* observer,
+                MtpTape* tape) const {
+  const MtpWeights& mtp = weights_.mtp[module];
+  const size_t rows = batch.token_ids.size(), width = config_.hidden_size;
+  const float eps = static_cast<float>(config_.rms_norm_eps);
+  ArenaScope scope(ctx.arena);
+  Arena& memory = tape == nullptr ? ctx.arena : tape->layer.arena;
+  float* joined = memory.Allocate<float>(rows * 2 * width);
+  float* x = memory.Allocate<float>(rows * width);
+  for (size_t r = 0; r < rows; ++r) {
+    float* embedding = joined + r * 2 * width;
+    ctx.table.decode_row(mtp.embed_tokens, static_cast<size_t>(batch.token_ids[r]), embedding);
+    ctx.table.rms_norm(embedding, mtp.enorm, eps, width, embedding);
+  }
+  RmsNorm(hidden, width, rows, width, mtp.hnorm, eps, joined + width, 2 * width, ctx);
+  kernels::Operand operand(joined, rows, 2 * width, ctx);
+  MatMul(operand, mtp.eh_proj, x, ctx);
+  const RopeAngles angles = Angles(batch, ctx.arena);
+  Layer(config_.num_hidden_layers + module, batch, cache, angles, x, ctx, observer,
+        tape == nullptr ? nullptr : &tape->layer);
+  RmsNorm(x, width, rows, width, mtp.shared_head_norm, eps, final_hidden, width, ctx);
+  if (tape != nullptr) {
+    tape->joined = joined;
+    tape->output = x;
+  }
 }
 
 void Model::Logits(const float* final_hidden, size_t rows, float* logits,

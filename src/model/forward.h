@@ -14,6 +14,7 @@
 
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "model/tape.h"
 #include "model/weights.h"
 
 namespace baleen {
@@ -63,6 +64,15 @@ class ForwardObserver {
   // experts, weights [rows, experts_per_row], largest selection score first.
   virtual void OnRouting(size_t /*layer*/, const int32_t* /*experts*/, const float* /*weights*/,
                          size_t /*rows*/, size_t /*experts_per_row*/) {}
+  // Where a layer is to keep what the way back needs; null: nowhere.
+  virtual LayerTape* TapeOf(size_t /*layer*/) { return nullptr; }
+};
+
+// Rotation of each row of a batch.
+struct RopeAngles {
+  const float* cos = nullptr;  // [rows, num_pairs]
+  const float* sin = nullptr;
+  size_t num_pairs = 0;
 };
 
 class Model {
@@ -77,6 +87,24 @@ class Model {
   // for Logits. Threads: concurrent calls need different contexts and different cache blocks.
   void Forward(const Batch& batch, const CacheLayout& cache, float* final_hidden,
                kernels::KernelContext& ctx, ForwardObserver* observer = nullptr) const;
+
+  // One layer of that pass: x [rows, hidden_size] becomes its output. Layer num_hidden_layers + i
+  // is that of MTP module i.
+  void Layer(size_t layer, const Batch& batch, const CacheLayout& cache, const RopeAngles& angles,
+             float* x, kernels::KernelContext& ctx, ForwardObserver* observer,
+             LayerTape* tape) const;
+
+  // MTP module `module` (arXiv:2412.19437, section 2.2): for each row of the batch, the hidden
+  // state from which its head predicts the token after next. batch.token_ids are the tokens that
+  // follow the rows; hidden [rows, hidden_size] what Forward gave for these rows (the module
+  // before, for modules above 0). final_hidden [rows, hidden_size] is ready for the module's
+  // shared_head. The layer's latent rows go into the cache as layer num_hidden_layers + module.
+  void Mtp(size_t module, const Batch& batch, const CacheLayout& cache, const float* hidden,
+           float* final_hidden, kernels::KernelContext& ctx, ForwardObserver* observer = nullptr,
+           MtpTape* tape = nullptr) const;
+
+  // Of the batch's rows, in `arena`.
+  RopeAngles Angles(const Batch& batch, Arena& arena) const;
 
   // logits [rows, vocab_size] = lm_head final_hidden. Apart from Forward, so that scoring a long
   // text never holds the logits of all its rows.

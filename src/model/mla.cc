@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/check.h"
+
 namespace baleen {
 
 using kernels::KernelContext;
@@ -14,20 +16,27 @@ struct Shape {
   float scale;
 };
 
+// Where what a tape keeps is allocated.
+Arena& MemoryFor(LayerTape* tape, KernelContext& ctx) {
+  return tape == nullptr ? ctx.arena : tape->arena;
+}
+
 // q [rows, heads, dn + dr] from x, through the query latent where there is one.
 float* ProjectQueries(const ModelConfig& config, const AttentionWeights& weights, Operand& x,
-                      KernelContext& ctx) {
+                      KernelContext& ctx, LayerTape* tape) {
   const size_t width = config.num_attention_heads * config.qk_head_dim();
-  float* q = ctx.arena.Allocate<float>(x.rows() * width);
+  float* q = MemoryFor(tape, ctx).Allocate<float>(x.rows() * width);
   if (config.q_lora_rank == 0) {
     MatMul(x, weights.q_proj, q, ctx);
     return q;
   }
   const size_t rank = config.q_lora_rank;
-  float* latent = ctx.arena.Allocate<float>(x.rows() * rank);
+  float* latent = MemoryFor(tape, ctx).Allocate<float>(x.rows() * rank);
+  float* normed = ctx.arena.Allocate<float>(x.rows() * rank);
   MatMul(x, weights.q_a_proj, latent, ctx);
-  RmsNorm(latent, rank, x.rows(), rank, weights.q_a_layernorm, kLatentNormEps, latent, rank, ctx);
-  Operand operand(latent, x.rows(), rank, ctx);
+  RmsNorm(latent, rank, x.rows(), rank, weights.q_a_layernorm, kLatentNormEps, normed, rank, ctx);
+  if (tape != nullptr) tape->q_latent = latent;
+  Operand operand(normed, x.rows(), rank, ctx);
   MatMul(operand, weights.q_b_proj, q, ctx);
   return q;
 }
@@ -40,39 +49,45 @@ kernels::LatentRows Rows(const CacheLayout& cache, size_t layer, const SequenceS
           .row_bytes = cache.row_bytes};
 }
 
-// Norms the latents, rotates the keys, and stores both in the cache. kv [rows, dc + dr] is changed.
+// Norms the latents, rotates the keys, and stores both in the cache. kv [rows, dc + dr].
 void StoreLatents(const Shape& s, const AttentionWeights& weights, size_t layer, const Batch& batch,
-                  const CacheLayout& cache, const RopeAngles& angles, float* kv,
+                  const CacheLayout& cache, const RopeAngles& angles, const float* kv,
                   KernelContext& ctx) {
+  ArenaScope scope(ctx.arena);
+  float* stored = ctx.arena.Allocate<float>(batch.token_ids.size() * (s.dc + s.dr));
   const auto type =
       cache.dtype == DType::kF32 ? kernels::ActivationType::kF32 : kernels::ActivationType::kBF16;
   for (const SequenceSlice& slice : batch.slices) {
     const kernels::LatentRows rows = Rows(cache, layer, slice);
-    for (size_t i = 0; i < slice.num_rows; ++i) {
-      const size_t r = slice.first_row + i;
-      float* row = kv + r * (s.dc + s.dr);
-      ctx.table.rms_norm(row, weights.kv_a_layernorm, kLatentNormEps, s.dc, row);
-      ctx.table.rotate_pairs(row + s.dc, angles.cos + r * angles.num_pairs,
-                             angles.sin + r * angles.num_pairs, angles.num_pairs);
-      ctx.table.pack(row, s.dc + s.dr, type,
-                     const_cast<std::byte*>(rows.row(slice.first_position + i)));
-    }
+    ForRows(slice.num_rows, ctx, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) {
+        const size_t r = slice.first_row + i;
+        float* row = stored + r * (s.dc + s.dr);
+        std::memcpy(row, kv + r * (s.dc + s.dr), (s.dc + s.dr) * sizeof(float));
+        ctx.table.rms_norm(row, weights.kv_a_layernorm, kLatentNormEps, s.dc, row);
+        ctx.table.rotate_pairs(row + s.dc, angles.cos + r * angles.num_pairs,
+                               angles.sin + r * angles.num_pairs, angles.num_pairs);
+        ctx.table.pack(row, s.dc + s.dr, type,
+                       const_cast<std::byte*>(rows.row(slice.first_position + i)));
+      }
+    });
   }
 }
 
 void RotateQueries(const Shape& s, size_t rows, const RopeAngles& angles, float* q,
                    KernelContext& ctx) {
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t h = 0; h < s.heads; ++h) {
-      ctx.table.rotate_pairs(q + (r * s.heads + h) * (s.dn + s.dr) + s.dn,
-                             angles.cos + r * angles.num_pairs, angles.sin + r * angles.num_pairs,
+  ForRows(rows, ctx, [&](size_t begin, size_t end) {
+    for (size_t i = begin * s.heads; i < end * s.heads; ++i) {
+      const size_t offset = i / s.heads * angles.num_pairs;
+      ctx.table.rotate_pairs(q + i * (s.dn + s.dr) + s.dn, angles.cos + offset, angles.sin + offset,
                              angles.num_pairs);
     }
-  }
+  });
 }
 
 void AttendDirect(const Shape& s, const AttentionWeights& weights, const kernels::LatentRows& rows,
-                  const SequenceSlice& slice, const float* q, float* out, KernelContext& ctx) {
+                  const SequenceSlice& slice, const float* q, float* out, float* states,
+                  KernelContext& ctx) {
   kernels::MlaDirect({.cache = rows,
                       .kv_b = weights.kv_b_proj,
                       .qk_nope_head_dim = s.dn,
@@ -83,7 +98,8 @@ void AttendDirect(const Shape& s, const AttentionWeights& weights, const kernels
                       .num_rows = slice.num_rows,
                       .first_position = slice.first_position,
                       .q = q + slice.first_row * s.heads * (s.dn + s.dr),
-                      .out = out + slice.first_row * s.heads * s.dv},
+                      .out = out + slice.first_row * s.heads * s.dv,
+                      .states = states ? states + slice.first_row * s.heads * 2 : nullptr},
                      ctx);
 }
 
@@ -149,7 +165,7 @@ void AttendAbsorbed(const Shape& s, const AttentionWeights& weights, size_t laye
 
 void MlaLayer(const ModelConfig& config, const AttentionWeights& weights, size_t layer,
               const Batch& batch, const CacheLayout& cache, const RopeAngles& angles,
-              const float* x, float* y, KernelContext& ctx) {
+              const float* x, float* y, KernelContext& ctx, LayerTape* tape) {
   const Shape s = {.heads = config.num_attention_heads,
                    .dn = config.qk_nope_head_dim,
                    .dr = config.qk_rope_head_dim,
@@ -160,17 +176,27 @@ void MlaLayer(const ModelConfig& config, const AttentionWeights& weights, size_t
   ArenaScope scope(ctx.arena);
 
   Operand input(x, rows, config.hidden_size, ctx);
-  float* q = ProjectQueries(config, weights, input, ctx);
-  float* kv = ctx.arena.Allocate<float>(rows * (s.dc + s.dr));
+  Arena& memory = MemoryFor(tape, ctx);
+  float* q = ProjectQueries(config, weights, input, ctx, tape);
+  float* kv = memory.Allocate<float>(rows * (s.dc + s.dr));
   MatMul(input, weights.kv_a_proj_with_mqa, kv, ctx);
   StoreLatents(s, weights, layer, batch, cache, angles, kv, ctx);
   RotateQueries(s, rows, angles, q, ctx);
 
-  float* attended = ctx.arena.Allocate<float>(rows * s.heads * s.dv);
+  float* attended = memory.Allocate<float>(rows * s.heads * s.dv);
+  float* states = nullptr;
+  if (tape != nullptr) {
+    states = memory.Allocate<float>(rows * s.heads * 2);
+    tape->q = q;
+    tape->kv_a = kv;
+    tape->attended = attended;
+    tape->states = states;
+  }
   for (size_t i = 0; i < batch.slices.size();) {
     const SequenceSlice& slice = batch.slices[i];
+    BALEEN_CHECK(tape == nullptr || slice.form == MlaForm::kDirect);
     if (slice.form == MlaForm::kDirect) {
-      AttendDirect(s, weights, Rows(cache, layer, slice), slice, q, attended, ctx);
+      AttendDirect(s, weights, Rows(cache, layer, slice), slice, q, attended, states, ctx);
       ++i;
       continue;
     }

@@ -6,19 +6,13 @@
 
 namespace baleen {
 
-// Rotation of each row of a batch.
-struct RopeAngles {
-  const float* cos = nullptr;  // [rows, num_pairs]
-  const float* sin = nullptr;
-  size_t num_pairs = 0;
-};
-
 // x [rows, hidden], already normed -> y [rows, hidden], without the residual. Writes the latent row
 // of each token into the cache, then attends: each slice in its own form. A token sees itself and
-// what stands before it in its sequence, always as the cache has it.
+// what stands before it in its sequence, always as the cache has it. With a tape, all slices must
+// be of the direct form.
 void MlaLayer(const ModelConfig& config, const AttentionWeights& weights, size_t layer,
               const Batch& batch, const CacheLayout& cache, const RopeAngles& angles,
-              const float* x, float* y, kernels::KernelContext& ctx);
+              const float* x, float* y, kernels::KernelContext& ctx, LayerTape* tape);
 
 }  // namespace baleen
 

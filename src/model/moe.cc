@@ -58,6 +58,10 @@ void LimitGroups(const ModelConfig& config, std::span<float> selection) {
   }
 }
 
+SwiGluTape NewTape(Arena& memory, size_t rows, size_t width) {
+  return {.gate = memory.Allocate<float>(rows * width), .up = memory.Allocate<float>(rows * width)};
+}
+
 }  // namespace
 
 void Route(const ModelConfig& config, float* logits, const float* bias, int32_t* experts,
@@ -98,27 +102,31 @@ void Route(const ModelConfig& config, float* logits, const float* bias, int32_t*
 }
 
 void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
-              size_t rows, float* y, KernelContext& ctx, ForwardObserver* observer) {
+              size_t rows, float* y, KernelContext& ctx, ForwardObserver* observer,
+              LayerTape* tape) {
   ArenaScope scope(ctx.arena);
+  Arena& memory = tape == nullptr ? ctx.arena : tape->arena;
   const size_t num_experts = config.n_routed_experts, k = config.num_experts_per_tok;
   Operand input(x, rows, config.hidden_size, ctx);
 
-  float* scores = ctx.arena.Allocate<float>(rows * num_experts);
-  int32_t* chosen = ctx.arena.Allocate<int32_t>(rows * k);
-  float* chosen_weights = ctx.arena.Allocate<float>(rows * k);
+  float* scores = memory.Allocate<float>(rows * num_experts);
+  int32_t* chosen = memory.Allocate<int32_t>(rows * k);
+  float* chosen_weights = memory.Allocate<float>(rows * k);
   MatMul(input, weights.router, kernels::ActivationType::kF32, scores, ctx);
-  for (size_t r = 0; r < rows; ++r) {
-    Route(config, scores + r * num_experts, weights.e_score_correction_bias, chosen + r * k,
-          chosen_weights + r * k);
-  }
+  ForRows(rows, ctx, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      Route(config, scores + r * num_experts, weights.e_score_correction_bias, chosen + r * k,
+            chosen_weights + r * k);
+    }
+  });
   if (observer != nullptr) observer->OnRouting(layer, chosen, chosen_weights, rows, k);
 
   // Dispatch: the rows of each expert, ascending. offsets[e] is where expert e's rows begin.
   std::vector<size_t> offsets(num_experts + 1, 0);
   for (size_t i = 0; i < rows * k; ++i) ++offsets[static_cast<size_t>(chosen[i]) + 1];
   std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
-  int32_t* expert_rows = ctx.arena.Allocate<int32_t>(rows * k);
-  float* row_weights = ctx.arena.Allocate<float>(rows * k);
+  int32_t* expert_rows = memory.Allocate<int32_t>(rows * k);
+  float* row_weights = memory.Allocate<float>(rows * k);
   std::vector<size_t> next(offsets.begin(), offsets.end() - 1);
   for (size_t i = 0; i < rows * k; ++i) {
     const size_t slot = next[static_cast<size_t>(chosen[i])]++;
@@ -126,6 +134,16 @@ void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer
     row_weights[slot] = chosen_weights[i];
   }
 
+  const size_t width = config.moe_intermediate_size;
+  if (tape != nullptr) {
+    tape->scores = scores;
+    tape->experts = chosen;
+    tape->expert_weights = chosen_weights;
+    tape->offsets = offsets;
+    tape->slot_rows = expert_rows;
+    tape->slot_weights = row_weights;
+    tape->routed = NewTape(memory, rows * k, width);
+  }
   std::vector<SwiGluGroup> groups;
   for (size_t e = 0; e < num_experts; ++e) {
     const size_t count = offsets[e + 1] - offsets[e];
@@ -136,6 +154,10 @@ void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer
                       .down = expert.down_proj,
                       .rows = {expert_rows + offsets[e], count},
                       .row_weights = row_weights + offsets[e]});
+    if (tape != nullptr) {
+      groups.back().gate_out = tape->routed.gate + offsets[e] * width;
+      groups.back().up_out = tape->routed.up + offsets[e] * width;
+    }
   }
   std::vector<int32_t> all_rows(rows);
   std::iota(all_rows.begin(), all_rows.end(), 0);
@@ -144,20 +166,30 @@ void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer
                       .up = weights.shared.up_proj,
                       .down = weights.shared.down_proj,
                       .rows = all_rows});
+    if (tape != nullptr) {
+      tape->mlp = NewTape(memory, rows, weights.shared.gate_proj.rows);
+      groups.back().gate_out = tape->mlp.gate;
+      groups.back().up_out = tape->mlp.up;
+    }
   }
   GroupedSwiGlu(input, groups, y, ctx);
 }
 
 void MlpLayer(const MlpWeights& weights, const float* x, size_t rows, size_t hidden, float* y,
-              KernelContext& ctx) {
+              KernelContext& ctx, LayerTape* tape) {
   ArenaScope scope(ctx.arena);
   Operand input(x, rows, hidden, ctx);
   std::vector<int32_t> all_rows(rows);
   std::iota(all_rows.begin(), all_rows.end(), 0);
-  const SwiGluGroup group = {.gate = weights.gate_proj,
-                             .up = weights.up_proj,
-                             .down = weights.down_proj,
-                             .rows = all_rows};
+  SwiGluGroup group = {.gate = weights.gate_proj,
+                       .up = weights.up_proj,
+                       .down = weights.down_proj,
+                       .rows = all_rows};
+  if (tape != nullptr) {
+    tape->mlp = NewTape(tape->arena, rows, weights.gate_proj.rows);
+    group.gate_out = tape->mlp.gate;
+    group.up_out = tape->mlp.up;
+  }
   GroupedSwiGlu(input, {&group, 1}, y, ctx);
 }
 

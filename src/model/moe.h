@@ -16,10 +16,11 @@ void Route(const ModelConfig& config, float* scores, const float* bias, int32_t*
 // x, y [rows, hidden]; y is overwritten, without the residual. The router multiplies in F32
 // whatever the precision: a rounded score flips experts.
 void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
-              size_t rows, float* y, kernels::KernelContext& ctx, ForwardObserver* observer);
+              size_t rows, float* y, kernels::KernelContext& ctx, ForwardObserver* observer,
+              LayerTape* tape);
 
 void MlpLayer(const MlpWeights& weights, const float* x, size_t rows, size_t hidden, float* y,
-              kernels::KernelContext& ctx);
+              kernels::KernelContext& ctx, LayerTape* tape);
 
 }  // namespace baleen
 
