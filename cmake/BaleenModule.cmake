@@ -62,13 +62,22 @@ function(baleen_program name)
   endforeach()
 endfunction()
 
-# baleen_test(NAME MODULES module... SOURCES file...): a GoogleTest program known to ctest.
+# baleen_test(NAME [SHARDS n] MODULES module... SOURCES file...): a GoogleTest program known to
+# ctest, which runs a long one as several shards side by side.
 function(baleen_test name)
-  cmake_parse_arguments(ARG "" "" "MODULES;SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "SHARDS" "MODULES;SOURCES;LIBRARIES" ${ARGN})
   baleen_program(${name} MODULES ${ARG_MODULES} SOURCES ${ARG_SOURCES}
                  LIBRARIES GTest::gtest_main ${ARG_LIBRARIES})
   target_compile_definitions(${name} PRIVATE
     BALEEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALEEN_BINARY_DIR="${CMAKE_BINARY_DIR}")
-  add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "THE_WHOLE_PROGRAM_IS_SKIPPED")
+  if(NOT ARG_SHARDS)
+    add_test(NAME ${name} COMMAND ${name})
+    return()
+  endif()
+  math(EXPR last "${ARG_SHARDS} - 1")
+  foreach(shard RANGE ${last})
+    add_test(NAME ${name}.${shard} COMMAND ${name})
+    set_tests_properties(${name}.${shard} PROPERTIES
+      ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${shard}")
+  endforeach()
 endfunction()
