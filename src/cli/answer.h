@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "baleen/engine.h"
-#include "cli/openai_json.h"
+#include "server/openai_json.h"
 
 namespace baleen {
 

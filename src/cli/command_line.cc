@@ -112,6 +112,16 @@ Verb Verb::AddVerb(const char* name, const char* help) {
   return Verb(app_->add_subcommand(name, help), chosen_);
 }
 
+void Verb::ReadEnvironment() {
+  for (CLI::Option* option : app_->get_options()) {
+    if (!option->nonpositional() || option->get_lnames().empty()) continue;
+    std::string name = "BALEEN_" + option->get_lnames()[0];
+    if (name == "BALEEN_help") continue;
+    for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
+    option->envname(name);
+  }
+}
+
 void Verb::SetExamples(const Example& first, const Example& second) {
   app_->footer(fmt::format("Examples:\n  {}\n      {}\n  {}\n      {}", first.command, first.effect,
                            second.command, second.effect));

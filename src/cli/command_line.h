@@ -60,6 +60,10 @@ class Verb {
   // A verb under this one; then one of those must be given.
   Verb AddVerb(const char* name, const char* help);
 
+  // Each flag that stands here by now can also be set by a variable: --max-body by
+  // BALEEN_MAX_BODY. The command line goes before the environment.
+  void ReadEnvironment();
+
   void SetExamples(const Example& first, const Example& second);
   void SetAction(Action action);
 

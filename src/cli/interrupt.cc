@@ -26,14 +26,17 @@ void OnSignal(int) {
   if (write(fd, &one, sizeof(one)) != sizeof(one)) _exit(static_cast<int>(ErrorCode::kCancelled));
 }
 
-}  // namespace
-
-void HandleInterrupts() {
+void Handle(int signal) {
   struct sigaction action = {};
   action.sa_handler = OnSignal;
   action.sa_flags = SA_RESTART;
-  BALEEN_CHECK(sigaction(SIGINT, &action, nullptr) == 0);
+  BALEEN_CHECK(sigaction(signal, &action, nullptr) == 0);
 }
+
+}  // namespace
+
+void HandleInterrupts() { Handle(SIGINT); }
+void HandleTerminations() { Handle(SIGTERM); }
 
 InterruptScope::InterruptScope(std::function<void()> on_interrupt)
     : on_interrupt_(std::move(on_interrupt)), event_fd_(eventfd(0, EFD_CLOEXEC)) {

@@ -11,6 +11,9 @@ namespace baleen {
 // From here on SIGINT ends the program with exit code 130 unless a scope is open.
 void HandleInterrupts();
 
+// From here on SIGTERM does what SIGINT does.
+void HandleTerminations();
+
 // While it lives, the first SIGINT calls `on_interrupt` (on a thread of the scope) and sets
 // interrupted(); a second one ends the program as if there were no scope. At most one at a time.
 class InterruptScope {

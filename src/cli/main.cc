@@ -29,6 +29,7 @@ int Main(int argc, char** argv) {
   HandleInterrupts();
   CommandLine program("baleen", "Runs DeepSeek-family models on your own machine.", BALEEN_VERSION);
   AddRun(program);
+  AddServe(program);
   AddInspect(program);
   AddDoctor(program);
   AddBench(program);

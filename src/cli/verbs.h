@@ -8,6 +8,7 @@ namespace baleen {
 
 // Each adds its verb, with flags, help and what it does.
 void AddRun(CommandLine& program);
+void AddServe(CommandLine& program);
 void AddInspect(CommandLine& program);
 void AddDoctor(CommandLine& program);
 void AddBench(CommandLine& program);

@@ -83,8 +83,9 @@ class HttpServer {
   // Called on a handler thread; may take its time. What it throws is answered 500.
   using Handler = std::function<void(std::shared_ptr<Exchange>)>;
   // Called on the I/O thread when the head of a request is there and its body is not. A response
-  // refuses the request.
-  using Gate = std::function<std::optional<HttpResponse>(const HttpRequest&)>;
+  // refuses the request; `headers` are added to whatever answer it gets.
+  using Gate = std::function<std::optional<HttpResponse>(const HttpRequest&,
+                                                         std::vector<HttpHeader>& headers)>;
   // Makes the answer to a request that is not HTTP, too large, or whose handler failed.
   using ErrorPage = std::function<HttpResponse(int status, std::string_view message)>;
 

@@ -273,8 +273,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (error) co_return co_await RefuseUnreadable(error);
 
     HttpRequest request = TakeHead(parser.get());
+    more_headers_.clear();
     const bool keep_alive = parser.get().keep_alive();
-    if (const std::optional<HttpResponse> refusal = shared_.gate(request)) {
+    if (const std::optional<HttpResponse> refusal = shared_.gate(request, more_headers_)) {
       co_return co_await Refuse(*refusal, parser.is_done() && keep_alive);
     }
     if (!parser.is_done()) {
@@ -473,13 +474,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ClearDeadline();
   }
 
-  static http::response<http::empty_body> MakeHead(const HttpResponse& response, unsigned version,
-                                                   bool keep_alive) {
+  http::response<http::empty_body> MakeHead(const HttpResponse& response, unsigned version,
+                                            bool keep_alive) const {
     http::response<http::empty_body> message(static_cast<http::status>(response.status), version);
     if (!response.content_type.empty()) {
       message.set(http::field::content_type, response.content_type);
     }
     for (const HttpHeader& header : response.headers) message.set(header.name, header.value);
+    for (const HttpHeader& header : more_headers_) message.set(header.name, header.value);
     message.keep_alive(keep_alive);
     return message;
   }
@@ -500,7 +502,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::beast::flat_buffer buffer_;
   net::steady_timer deadline_;
   net::steady_timer wake_;
-  std::shared_ptr<Reply> reply_;  // while answering
+  std::shared_ptr<Reply> reply_;          // while answering
+  std::vector<HttpHeader> more_headers_;  // by the gate, for this request
   uint64_t deadline_id_ = 0;
   bool answered_ = false;
   bool idle_ = false;

@@ -27,7 +27,9 @@ class HttpServerTest : public testing::Test {
     options.port = 0;
     server_.emplace(
         options,
-        [](const HttpRequest& request) -> std::optional<HttpResponse> {
+        [](const HttpRequest& request,
+           std::vector<HttpHeader>& headers) -> std::optional<HttpResponse> {
+          headers.push_back({"X-Gate", "open"});
           if (request.path == "/forbidden") return Text(401, "no");
           return std::nullopt;
         },
@@ -90,6 +92,7 @@ TEST_F(HttpServerTest, AnswersOneAfterTheOtherOnOneConnection) {
     const TestResponse response = client.Post("/echo", body);
     EXPECT_EQ(response.status, 200);
     EXPECT_EQ(response.body, std::string("POST /echo ") + body);
+    EXPECT_NE(response.head.find("X-Gate: open\r\n"), std::string::npos);
   }
   // Two at once, in one packet.
   client.Send("GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b?q=1 HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -11,6 +11,7 @@ namespace baleen::cli_test {
 namespace {
 
 const std::vector<Arguments> kVerbs = {{"run"},
+                                       {"serve"},
                                        {"inspect"},
                                        {"doctor"},
                                        {"bench"},

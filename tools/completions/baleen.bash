@@ -9,7 +9,7 @@ _baleen() {
 
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W \
-      'run inspect doctor bench evaluate tokenizer --help --version' -- "$cur")
+      'run serve inspect doctor bench evaluate tokenizer --help --version' -- "$cur")
     return
   fi
   if [ "$verb" = tokenizer ] && [ "$COMP_CWORD" -eq 2 ]; then
@@ -38,6 +38,10 @@ _baleen() {
       flags="$model_flags --context --prompt --raw --json --system --think --no-think --max-tokens
         --stop --logprobs --temperature --top-k --top-p --min-p --seed --repetition-penalty
         --presence-penalty --frequency-penalty"
+      ;;
+    serve)
+      flags="$model_flags --host --port --model-name --cors-origin --context --max-sequences
+        --prefill-chunk --max-decode-wait --max-waiting-tokens --exact-reuse --max-body --drain"
       ;;
     inspect) flags="$model_flags --tensors --json" ;;
     doctor) flags='--isa --threads --json --help' ;;

@@ -1,8 +1,9 @@
-#include "cli/openai_json.h"
+#include "server/openai_json.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "evaluation/fake_engine.h"
 
@@ -47,7 +48,10 @@ TEST(ChatCompletion, HasTheShapeOfTheApi) {
   EXPECT_TRUE(choice["logprobs"].is_null());
   EXPECT_EQ(choice["token_ids"], Json({72, 105}));
   EXPECT_EQ(choice["prompt_token_ids"], Json({1, 65}));
-  EXPECT_EQ(json["usage"].dump(), R"({"prompt_tokens":2,"completion_tokens":2,"total_tokens":4})");
+  EXPECT_EQ(json["usage"].dump(), R"({"prompt_tokens":2,"completion_tokens":2,"total_tokens":4,)"
+                                  R"("prompt_tokens_details":{"cached_tokens":0},)"
+                                  R"("completion_tokens_details":{"reasoning_tokens":0},)"
+                                  R"("prompt_cache_hit_tokens":0,"prompt_cache_miss_tokens":2})");
 }
 
 TEST(ChatCompletion, LeavesReasoningOutWhereThereIsNone) {
@@ -92,6 +96,23 @@ TEST(TextCompletion, GivesWhatAStopTextCutOffThePlaceOfTheEnd) {
   answer.with_logprobs = true;
   const Json json = TextCompletionJson(engine, answer);
   EXPECT_EQ(json["choices"][0]["logprobs"]["text_offset"], Json({0, 1, 2, 2}));
+}
+
+TEST(TextCompletion, EchoesThePrompt) {
+  const FakeEngine engine;
+  AnswerRecord answer = AnswerOf("c");
+  answer.prompt_token_ids = {1, 'a', 'b'};  // 1 is BOS
+  answer.echo = "ab";
+  answer.with_logprobs = true;
+  answer.completion.prompt = {{.token_id = 'a', .logprob = -1, .top = {}},
+                              {.token_id = 'b', .logprob = -2, .top = {}}};
+  const Json choice = TextCompletionJson(engine, answer)["choices"][0];
+  EXPECT_EQ(choice["text"], "abc");
+  const Json& logprobs = choice["logprobs"];
+  EXPECT_EQ(logprobs["tokens"], Json({"\x01", "a", "b", "c"}));
+  EXPECT_EQ(logprobs["token_logprobs"].dump(), "[null,-1.0,-2.0,-0.5]");
+  EXPECT_TRUE(logprobs["top_logprobs"][0].is_null());
+  EXPECT_EQ(logprobs["text_offset"], Json({0, 0, 1, 2}));
 }
 
 }  // namespace

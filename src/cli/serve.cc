@@ -1,0 +1,132 @@
+// cli/serve.cc: `baleen serve`: a model behind OpenAI's API until somebody says stop.
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "baleen/engine.h"
+#include "base/error.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+#include "server/server.h"
+
+namespace baleen {
+
+namespace {
+
+struct ServeFlags {
+  EngineFlags engine;
+  std::string host = "127.0.0.1";
+  int32_t port = 8000;
+  size_t context_tokens = 0;
+  size_t max_sequences = 16;
+  size_t prefill_chunk_tokens = 512;
+  double max_decode_wait_ms = 250;
+  size_t max_waiting_tokens = 1 << 20;
+  bool exact_reuse = false;
+  std::vector<std::string> model_names;
+  std::vector<std::string> allowed_origins;
+  size_t max_body_megabytes = 16;
+  double drain_seconds = 30;
+};
+
+void AddFlags(Verb verb, ServeFlags& flags) {
+  flags.engine.AddTo(verb);
+  verb.Add("--host", flags.host, "Address to listen on; default: this machine only").Type("IP");
+  verb.Add("--port", flags.port, "Default: 8000; 0: any that is free").Type("N").Range(0, 65535);
+  verb.Add("--model-name", flags.model_names,
+           "What clients call the model; may be given several times; default: MODEL's last part")
+      .Type("NAME");
+  verb.Add("--cors-origin", flags.allowed_origins,
+           "Web pages that may call, such as https://example.org; may be given several times")
+      .Type("ORIGIN");
+  verb.Add("--context", flags.context_tokens,
+           "Tokens of prompt and answer together; default: the model's")
+      .Type("N")
+      .AtLeast(1);
+  verb.Add("--max-sequences", flags.max_sequences, "Answers that grow together; default: 16")
+      .Type("N")
+      .Range(1, 4096);
+  verb.Add("--prefill-chunk", flags.prefill_chunk_tokens,
+           "Tokens of prompts that are computed in one piece; default: 512")
+      .Type("N")
+      .Range(1, 1 << 20);
+  verb.Add("--max-decode-wait", flags.max_decode_wait_ms,
+           "Milliseconds that growing answers wait for prompts, but for a layer's; default: 250")
+      .Type("MS")
+      .Range(0, 1e6);
+  verb.Add("--max-waiting-tokens", flags.max_waiting_tokens,
+           "Tokens of prompts that may wait together; more is answered 429; default: 1048576")
+      .Type("N")
+      .AtLeast(1);
+  verb.AddSwitch("--exact-reuse", flags.exact_reuse,
+                 "Reuse only prefixes that change no bit of an answer");
+  verb.Add("--max-body", flags.max_body_megabytes, "Megabytes of a request; default: 16")
+      .Type("MB")
+      .Range(1, 1024);
+  verb.Add("--drain", flags.drain_seconds,
+           "Seconds that running answers have to end when the server is stopped; default: 30")
+      .Type("S")
+      .Range(0, 1e6);
+  verb.ReadEnvironment();
+}
+
+EngineOptions MakeEngineOptions(const ServeFlags& flags) {
+  EngineOptions options = flags.engine.ToOptions();
+  options.max_context_tokens = flags.context_tokens;
+  options.max_sequences = flags.max_sequences;
+  options.prefill_chunk_tokens = flags.prefill_chunk_tokens;
+  options.max_decode_wait_seconds = flags.max_decode_wait_ms / 1000;
+  options.max_waiting_tokens = flags.max_waiting_tokens;
+  options.prefix_reuse = flags.exact_reuse ? PrefixReuse::kExact : PrefixReuse::kAll;
+  return options;
+}
+
+int Serve(const ServeFlags& flags) {
+  HandleTerminations();
+  std::unique_ptr<Engine> engine;
+  {
+    const Progress progress("opening " + flags.engine.model());
+    engine = Engine::Open(flags.engine.model(), MakeEngineOptions(flags));
+  }
+  PrintNotes(engine->info());
+
+  ServerOptions options;
+  options.http.host = flags.host;
+  options.http.port = static_cast<uint16_t>(flags.port);
+  options.http.max_body_bytes = flags.max_body_megabytes << 20;
+  options.model_names = flags.model_names;
+  options.allowed_origins = flags.allowed_origins;
+  Server server(*engine, options);
+
+  std::promise<void> stop;
+  const InterruptScope scope([&] { stop.set_value(); });
+  Note(
+      fmt::format("{} listens on http://{}:{}/v1", engine->info().name, flags.host, server.port()));
+  stop.get_future().wait();
+  Note(fmt::format("stopping: running answers have {} s; Ctrl-C again ends them at once",
+                   flags.drain_seconds));
+  const auto limit = std::chrono::duration<double>(flags.drain_seconds);
+  if (!server.Drain(std::chrono::duration_cast<std::chrono::milliseconds>(limit))) {
+    Note("some answers were cut off");
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddServe(CommandLine& program) {
+  Verb verb = program.AddVerb("serve", "Serve a model by OpenAI's API");
+  const auto flags = std::make_shared<ServeFlags>();
+  AddFlags(verb, *flags);
+  verb.SetExamples({"baleen serve models/baleen-stories-mini",
+                    "listens on http://127.0.0.1:8000/v1 until Ctrl-C"},
+                   {"baleen serve MODEL --port 0 --model-name deepseek-chat",
+                    "on a free port, under a name that clients know"});
+  verb.SetAction([flags] { return Serve(*flags); });
+}
+
+}  // namespace baleen

@@ -1,0 +1,352 @@
+#include "server/answer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/check.h"
+#include "server/api_error.h"
+
+namespace baleen {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+std::string Event(const Json& json) { return "data: " + ToText(json) + "\n\n"; }
+
+// What a chunk says, apart by where it belongs.
+struct Delta {
+  std::string reasoning;
+  std::string content;
+  std::vector<GeneratedToken> tokens;
+  std::vector<GeneratedToken> prompt;
+};
+
+// One answer to one prompt.
+struct Choice {
+  std::shared_ptr<Generation> generation;
+  std::unique_ptr<ReasoningSplitter> splitter;  // of a chat
+  AnswerRecord record;
+  std::unique_ptr<TextLogprobs> text_logprobs;  // of a streamed text completion
+  Clock::time_point last_token;
+  size_t num_tokens = 0;
+  bool in_reasoning = false;
+  bool begun = false;
+};
+
+class Answer : public std::enable_shared_from_this<Answer> {
+ public:
+  Answer(Engine& engine, AnswerPlan plan, std::string id, std::string model,
+         std::shared_ptr<Exchange> exchange, AnswerHooks hooks)
+      : engine_(engine),
+        plan_(std::move(plan)),
+        model_(std::move(model)),
+        exchange_(std::move(exchange)),
+        hooks_(std::move(hooks)) {
+    report_.id = std::move(id);
+  }
+
+  void Start();
+
+ private:
+  void Submit(size_t index);
+  void OnChunk(size_t index, const Chunk& chunk);
+  void OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error);
+  void Take(size_t index, Delta delta);
+  void Finish();
+  void SendWhole();
+  void SendError(const ApiError& error);
+
+  Json Object(const char* suffix) const;
+  std::string StreamEvent(Choice& choice, size_t index, const Delta& delta,
+                          const char* finish_reason);
+  Json ChatDelta(Choice& choice, const Delta& delta) const;
+  void Send(std::string event) { exchange_->Write(std::move(event)); }
+
+  Engine& engine_;
+  const AnswerPlan plan_;
+  const std::string model_;
+  const std::shared_ptr<Exchange> exchange_;
+  const AnswerHooks hooks_;
+  const int64_t created_ = UnixSeconds();
+  const Clock::time_point begin_ = Clock::now();
+
+  std::vector<Choice> choices_;  // of the first prompt, of the second, ...
+  size_t num_running_ = 0;
+  std::string last_event_;  // held back until the request is accounted for
+  std::exception_ptr error_;
+  AnswerReport report_;
+};
+
+void Answer::Start() {
+  const size_t n = plan_.num_choices;
+  choices_.resize(plan_.prompts.size() * n);
+  num_running_ = choices_.size();
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    const PromptPlan& prompt = plan_.prompts[i / n];
+    Choice& choice = choices_[i];
+    choice.record.prompt_token_ids = prompt.token_ids;
+    choice.record.with_logprobs = plan_.with_logprobs;
+    choice.record.with_token_ids = plan_.with_token_ids;
+    choice.record.echo = prompt.echo;
+    if (prompt.chat) {
+      choice.splitter = engine_.MakeReasoningSplitter(*prompt.chat);
+      choice.in_reasoning = prompt.chat->starts_in_reasoning;
+      if (engine_.info().can_reason) choice.record.reasoning = "";
+    }
+    if (!plan_.is_chat && plan_.with_logprobs) {
+      std::optional<int32_t> first;
+      if (prompt.echo) first = prompt.token_ids[0];
+      choice.text_logprobs = std::make_unique<TextLogprobs>(engine_, first);
+    }
+    if (i % n == 0) report_.usage.prompt_tokens += prompt.token_ids.size();
+  }
+  report_.num_choices = choices_.size();
+  report_.max_tokens = plan_.request.max_tokens.value_or(0);
+
+  std::vector<std::shared_ptr<Generation>> generations;
+  try {
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      Submit(i);
+      generations.push_back(choices_[i].generation);
+    }
+  } catch (...) {
+    for (const auto& generation : generations) generation->Cancel();
+    throw;
+  }
+  if (plan_.stream) {
+    HttpResponse head;
+    head.content_type = "text/event-stream; charset=utf-8";
+    head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+    head.headers.push_back({"X-Request-Id", report_.id});
+    exchange_->BeginStream(std::move(head), ": keep-alive\n\n");
+  }
+  exchange_->OnGone([generations = std::move(generations)] {
+    for (const auto& generation : generations) generation->Cancel();
+  });
+}
+
+void Answer::Submit(size_t index) {
+  const PromptPlan& prompt = plan_.prompts[index / plan_.num_choices];
+  Request request = plan_.request;
+  request.prompt_token_ids = prompt.token_ids;
+  if (request.sampling.seed) *request.sampling.seed += index % plan_.num_choices;
+  // The engine's thread hands over and goes on.
+  const auto self = shared_from_this();
+  choices_[index].generation = engine_.Submit(
+      std::move(request),
+      [self, index](const Chunk& chunk) {
+        self->exchange_->Post([self, index, chunk] { self->OnChunk(index, chunk); });
+      },
+      [self, index](const Completion& completion, std::exception_ptr error) {
+        // The texts and tokens have come by chunks.
+        Completion end;
+        end.finish_reason = completion.finish_reason;
+        end.cached_tokens = completion.cached_tokens;
+        end.queue_seconds = completion.queue_seconds;
+        end.prefill_seconds = completion.prefill_seconds;
+        end.decode_seconds = completion.decode_seconds;
+        self->exchange_->Post([self, index, end, error] { self->OnEnd(index, end, error); });
+      });
+}
+
+void Answer::OnChunk(size_t index, const Chunk& chunk) {
+  Choice& choice = choices_[index];
+  Delta delta = {
+      .reasoning = "", .content = chunk.text, .tokens = chunk.tokens, .prompt = chunk.prompt};
+  if (choice.splitter) {
+    ReasoningSplitter::Delta split = choice.splitter->Push(chunk.text);
+    delta.reasoning = std::move(split.reasoning);
+    delta.content = std::move(split.content);
+  }
+  if (!chunk.tokens.empty()) {
+    const Clock::time_point now = Clock::now();
+    if (choice.num_tokens > 0) {
+      report_.token_gaps.push_back(std::chrono::duration<float>(now - choice.last_token).count());
+    }
+    if (report_.first_token_seconds == 0) report_.first_token_seconds = SecondsSince(begin_);
+    choice.last_token = now;
+    choice.num_tokens += chunk.tokens.size();
+    report_.usage.completion_tokens += chunk.tokens.size();
+    if (!delta.content.empty()) choice.in_reasoning = false;
+    if (!delta.reasoning.empty()) choice.in_reasoning = true;
+    if (choice.in_reasoning) report_.usage.reasoning_tokens += chunk.tokens.size();
+  }
+  Take(index, std::move(delta));
+}
+
+void Answer::OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error) {
+  Choice& choice = choices_[index];
+  if (error) error_ = error;
+  if (choice.splitter) {
+    ReasoningSplitter::Delta rest = choice.splitter->Flush();
+    if (!rest.reasoning.empty() || !rest.content.empty()) {
+      Take(index, {.reasoning = std::move(rest.reasoning),
+                   .content = std::move(rest.content),
+                   .tokens = {},
+                   .prompt = {}});
+    }
+  }
+  Completion& end = choice.record.completion;
+  end.finish_reason = completion.finish_reason;
+  end.cached_tokens = completion.cached_tokens;
+  report_.finish_reason = FinishReasonName(completion.finish_reason);
+  if (index % plan_.num_choices == 0) {
+    report_.usage.cached_tokens += completion.cached_tokens;
+    report_.queue_seconds = std::max(report_.queue_seconds, completion.queue_seconds);
+  }
+  report_.prefill_seconds += completion.prefill_seconds;
+  report_.decode_seconds += completion.decode_seconds;
+  --num_running_;
+  if (plan_.stream && !error_) {
+    std::string event = StreamEvent(choice, index, {}, report_.finish_reason);
+    if (num_running_ > 0) {
+      Send(std::move(event));
+    } else {
+      last_event_ = std::move(event);
+    }
+  }
+  if (num_running_ == 0) Finish();
+}
+
+// The one place where a delta becomes part of the answer.
+void Answer::Take(size_t index, Delta delta) {
+  Choice& choice = choices_[index];
+  if (plan_.stream) {
+    const bool says_nothing =
+        delta.content.empty() && delta.reasoning.empty() && delta.prompt.empty() &&
+        (delta.tokens.empty() || !(plan_.with_logprobs || plan_.with_token_ids));
+    if (!says_nothing) Send(StreamEvent(choice, index, delta, nullptr));
+    return;
+  }
+  AnswerRecord& record = choice.record;
+  record.content += delta.content;
+  if (!delta.reasoning.empty()) record.reasoning = record.reasoning.value_or("") + delta.reasoning;
+  std::ranges::move(delta.tokens, std::back_inserter(record.completion.tokens));
+  std::ranges::move(delta.prompt, std::back_inserter(record.completion.prompt));
+}
+
+void Answer::Finish() {
+  report_.total_seconds = SecondsSince(begin_);
+  if (error_) report_.finish_reason = "error";
+  const auto self = shared_from_this();
+  const auto then = [self](bool ok) {
+    self->exchange_->Post([self, ok] {
+      try {
+        if (self->error_) std::rethrow_exception(self->error_);
+        if (!ok) throw ApiError(500, "the request could not be accounted for; try again");
+        self->SendWhole();
+      } catch (const std::exception& error) {
+        self->SendError(ToApiError(error));
+      }
+    });
+  };
+  if (hooks_.on_end) {
+    hooks_.on_end(report_, then);
+  } else {
+    then(true);
+  }
+}
+
+void Answer::SendWhole() {
+  if (plan_.stream) {
+    Send(std::move(last_event_));
+    if (plan_.stream_usage) {
+      Json usage = Object("chat.completion.chunk");
+      usage["choices"] = Json::array();
+      usage["usage"] = UsageJson(report_.usage);
+      Send(Event(usage));
+    }
+    Send("data: [DONE]\n\n");
+    exchange_->EndStream();
+    return;
+  }
+  Json object = Object("chat.completion");
+  Json choices = Json::array();
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    choices.push_back(plan_.is_chat ? ChatChoiceJson(engine_, choices_[i].record, i)
+                                    : TextChoiceJson(engine_, choices_[i].record, i));
+  }
+  object["choices"] = std::move(choices);
+  object["usage"] = UsageJson(report_.usage);
+  HttpResponse response;
+  response.headers.push_back({"X-Request-Id", report_.id});
+  response.body = ToText(object);
+  exchange_->Respond(std::move(response));
+}
+
+void Answer::SendError(const ApiError& error) {
+  HttpResponse response = ErrorResponse(error);
+  if (!plan_.stream) {
+    exchange_->Respond(std::move(response));
+    return;
+  }
+  Send("data: " + response.body + "\n\n");
+  Send("data: [DONE]\n\n");
+  exchange_->EndStream();
+}
+
+Json Answer::Object(const char* chat_object) const {
+  return {{"id", report_.id},
+          {"object", plan_.is_chat ? chat_object : "text_completion"},
+          {"created", created_},
+          {"model", model_}};
+}
+
+Json Answer::ChatDelta(Choice& choice, const Delta& delta) const {
+  Json json = Json::object();
+  if (!choice.begun) {
+    json["role"] = "assistant";
+    json["content"] = "";
+  }
+  if (!delta.content.empty()) json["content"] = delta.content;
+  if (!delta.reasoning.empty()) json["reasoning_content"] = delta.reasoning;
+  return json;
+}
+
+std::string Answer::StreamEvent(Choice& choice, size_t index, const Delta& delta,
+                                const char* finish_reason) {
+  Json part = {{"index", index}};
+  Json logprobs;
+  const bool has_logprobs = plan_.with_logprobs && !(delta.tokens.empty() && delta.prompt.empty());
+  if (plan_.is_chat) {
+    part["delta"] = ChatDelta(choice, delta);
+    if (has_logprobs) logprobs = ChatLogprobsJson(engine_, delta.tokens);
+  } else {
+    // The prompt stands before the first of the answer.
+    part["text"] = (choice.begun ? "" : choice.record.echo.value_or("")) + delta.content;
+    if (has_logprobs) {
+      // A chunk has tokens of one or the other.
+      logprobs = choice.text_logprobs->Take(delta.prompt.empty() ? delta.tokens : delta.prompt);
+    }
+  }
+  part["logprobs"] = std::move(logprobs);
+  part["finish_reason"] = finish_reason != nullptr ? Json(finish_reason) : Json();
+  if (plan_.with_token_ids) {
+    Json ids = Json::array();
+    for (const GeneratedToken& token : delta.tokens) ids.push_back(token.token_id);
+    part["token_ids"] = std::move(ids);
+    if (!choice.begun) part["prompt_token_ids"] = choice.record.prompt_token_ids;
+  }
+  choice.begun = true;
+  Json object = Object("chat.completion.chunk");
+  object["choices"] = Json::array({std::move(part)});
+  if (plan_.stream_usage) object["usage"] = nullptr;
+  return Event(object);
+}
+
+}  // namespace
+
+void StartAnswer(Engine& engine, AnswerPlan plan, std::string id, std::string model,
+                 std::shared_ptr<Exchange> exchange, AnswerHooks hooks) {
+  std::make_shared<Answer>(engine, std::move(plan), std::move(id), std::move(model),
+                           std::move(exchange), std::move(hooks))
+      ->Start();
+}
+
+}  // namespace baleen

@@ -1,0 +1,53 @@
+// server/server.h: a model behind OpenAI's API.
+//
+//   baleen::Server server(*engine, options);   // listens
+//   ... until it is time to go ...
+//   server.Drain(std::chrono::seconds(30));
+//
+// Endpoints: docs/serving.md. Thread-safe. The engine must outlive the server.
+#ifndef BALEEN_SERVER_SERVER_H_
+#define BALEEN_SERVER_SERVER_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "baleen/engine.h"
+#include "server/http.h"
+
+namespace baleen {
+
+struct ServerOptions {
+  HttpOptions http;
+  // What clients call the model; the first is the one it calls itself. None: the engine's name.
+  std::vector<std::string> model_names;
+  std::vector<std::string> allowed_origins;  // of web pages that may call; "*": all
+};
+
+class Server {
+ public:
+  // Errors: as HttpServer.
+  Server(Engine& engine, ServerOptions options);
+  // Cancels what runs.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  uint16_t port() const;
+
+  // Takes no new requests, lets the running ones end, and cuts off what is left after `limit`;
+  // returns whether nothing was.
+  bool Drain(std::chrono::milliseconds limit);
+
+  // For tests that count.
+  const HttpServer& http() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace baleen
+
+#endif  // BALEEN_SERVER_SERVER_H_
