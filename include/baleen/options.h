@@ -14,8 +14,9 @@ namespace baleen {
 // no BF16 products; kF32 multiplies everything in F32; kBf16 is kAuto with BF16 preferred.
 enum class Precision { kAuto, kF32, kBf16 };
 
-// The latent cache. kAuto: F32 with Precision::kF32, else BF16.
-enum class CacheDType { kAuto, kF32, kBf16 };
+// The latent cache. kAuto: F32 with Precision::kF32, else BF16. kInt8 keeps the latents in 8 bits
+// with a scale for each 128, and the rope key in BF16: 57 % of the bytes of BF16.
+enum class CacheDType { kAuto, kF32, kBf16, kInt8 };
 
 // Whether a prompt that begins as an earlier one did, or as its answer, skips that part. kAll
 // reuses all of it; kExact only what gives the same answer, bit for bit, as computing it would: the

@@ -32,10 +32,8 @@ CacheDType ParseCacheDType(std::string_view text) {
   if (text.empty()) return CacheDType::kAuto;
   if (text == "f32") return CacheDType::kF32;
   if (text == "bf16") return CacheDType::kBf16;
-  if (text == "int8") {
-    Throw(ErrorCode::kUnimplemented, "--cache-dtype int8: int8 is not supported; use bf16 or f32");
-  }
-  Throw(ErrorCode::kInvalidArgument, "--cache-dtype {}: not one of f32, bf16", Quote(text));
+  if (text == "int8") return CacheDType::kInt8;
+  Throw(ErrorCode::kInvalidArgument, "--cache-dtype {}: not one of f32, bf16, int8", Quote(text));
 }
 
 // What the letters after a number multiply it by.
@@ -66,7 +64,7 @@ void EngineFlags::AddTo(Verb verb) {
   verb.Add("--precision", precision_, "Arithmetic: f32, bf16 or auto (weights as stored)")
       .Type("NAME");
   verb.Add("--cache-dtype", cache_dtype_,
-           "Latent cache: f32 or bf16; default: f32 with --precision f32, else bf16")
+           "Latent cache: f32, bf16 or int8; default: f32 with --precision f32, else bf16")
       .Type("NAME");
   verb.Add("--memory-limit", memory_limit_,
            "For weights and cache together, such as 24G; default: what is free")

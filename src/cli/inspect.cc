@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+#include "runtime/plan_memory.h"
 #include "tensor/dtype.h"
 
 namespace baleen {
@@ -162,11 +163,8 @@ struct Report {
 Report MakeReport(const Checkpoint& checkpoint, const EngineOptions& options) {
   const ModelConfig& config = checkpoint.config.model;
   const ParameterCount count = CountParameters(config, checkpoint.weights);
-  const bool f32_cache =
-      options.cache_dtype == CacheDType::kF32 ||
-      (options.cache_dtype == CacheDType::kAuto && options.precision == Precision::kF32);
-  const uint64_t cache_bytes_per_token = uint64_t{config.latent_dim()} * config.num_hidden_layers *
-                                         DTypeSize(f32_cache ? DType::kF32 : DType::kBF16);
+  const CacheLayout cache = CacheLayoutFor(config, options);
+  const uint64_t cache_bytes_per_token = uint64_t{cache.row_bytes} * cache.num_layers;
   return {checkpoint, count, cache_bytes_per_token,
           FitOf(count, cache_bytes_per_token, options.memory_limit_bytes)};
 }

@@ -12,8 +12,12 @@ struct Shape {
 };
 
 // Widths on and off the vectors, v_head_dim apart from qk_nope_head_dim, more heads than a group.
-const std::vector<Shape> kShapes = {
-    {2, 64, 32, 16, 32}, {3, 33, 17, 6, 13}, {5, 20, 8, 2, 40}, {18, 16, 4, 4, 3}};
+const std::vector<Shape> kShapes = {{2, 64, 32, 16, 32},
+                                    {3, 33, 17, 6, 13},
+                                    {5, 20, 8, 2, 40},
+                                    {18, 16, 4, 4, 3},
+                                    {2, 140, 8, 4, 8}};
+const std::vector<DType> kCacheTypes = {DType::kF32, DType::kBF16, DType::kI8};
 constexpr size_t kMaxTokens = 150;  // two whole blocks of keys and a part
 
 // One layer of one sequence: a cache in blocks that lie apart, in any order, and the weights and
@@ -25,15 +29,23 @@ struct Layer {
         q(RandomFloats(kMaxTokens * shape.num_heads * (shape.nope + shape.rope), random)),
         q_latent(RandomFloats(kMaxTokens * shape.num_heads * shape.rank, random)),
         q_rope(RandomFloats(kMaxTokens * shape.num_heads * shape.rope, random)) {
+    const LatentLayout layout = {cache_dtype, shape.rank, shape.rope};
     const size_t width = shape.rank + shape.rope;
     cache.dtype = cache_dtype;
     cache.block_tokens = 48;
-    cache.row_bytes = width * DTypeSize(cache_dtype);
+    cache.row_bytes = layout.row_bytes();
     for (size_t first = 0; first < kMaxTokens; first += cache.block_tokens) {
       const size_t rows = std::min(cache.block_tokens, kMaxTokens - first);
       memory.emplace_back(rows * cache.row_bytes, cache.dtype == DType::kBF16 ? 2 : 4);
-      for (size_t i = 0; i < rows * width; ++i) {
-        WriteAs(cache_dtype, 2 * RandomValue(random), memory.back().data(), i);
+      for (size_t r = 0; r < rows; ++r) {
+        std::vector<float> row = RandomFloats(width, random);
+        for (float& value : row) value *= 2;
+        std::byte* stored = memory.back().data() + r * cache.row_bytes;
+        if (cache_dtype == DType::kI8) {
+          PackLatentI8(layout, row.data(), stored);
+        } else {
+          for (size_t i = 0; i < width; ++i) WriteAs(cache_dtype, row[i], stored, i);
+        }
       }
       blocks.push_back(memory.back().data());
     }
@@ -135,7 +147,7 @@ class AttentionTest : public KernelTest {};
 TEST_P(AttentionTest, AbsorbedEqualsDouble) {
   Random random(SeedOfTest());
   for (const Shape& shape : kShapes) {
-    for (DType cache : {DType::kF32, DType::kBF16}) {
+    for (DType cache : kCacheTypes) {
       const Layer layer(shape, cache, DType::kF32, random);
       for (const auto& [first, rows] : {std::pair{0, 1}, {0, 70}, {63, 2}, {64, 1}, {149, 1}}) {
         const auto out = RunAbsorbed(table(), layer, first, rows);
@@ -151,7 +163,7 @@ TEST_P(AttentionTest, AbsorbedEqualsDouble) {
 TEST_P(AttentionTest, DirectEqualsDouble) {
   Random random(SeedOfTest());
   for (const Shape& shape : kShapes) {
-    for (DType cache : {DType::kF32, DType::kBF16}) {
+    for (DType cache : kCacheTypes) {
       for (DType weights : kWeightTypes) {
         const Layer layer(shape, cache, weights, random);
         for (const auto& [first, rows] : {std::pair{0, 1}, {0, 70}, {63, 2}, {100, 50}}) {
@@ -173,7 +185,7 @@ TEST_P(AttentionTest, DirectEqualsDouble) {
 TEST_P(AttentionTest, DirectWithBf16ProductsStaysClose) {
   Random random(SeedOfTest());
   for (const Shape& shape : kShapes) {
-    for (DType cache : {DType::kF32, DType::kBF16}) {
+    for (DType cache : kCacheTypes) {
       const Layer layer(shape, cache, DType::kBF16, random);
       const auto out = RunDirect(table(), layer, 20, 90, ActivationType::kBF16);
       std::vector<float> expected(out.size());
@@ -192,7 +204,7 @@ TEST_P(AttentionTest, DirectWithBf16ProductsStaysClose) {
 TEST_P(AttentionTest, RowsDoNotDependOnTheirCompany) {
   Random random(SeedOfTest());
   for (const Shape& shape : kShapes) {
-    for (DType cache : {DType::kF32, DType::kBF16}) {
+    for (DType cache : kCacheTypes) {
       const Layer layer(shape, cache, DType::kBF16, random);
       const auto compare = [&](const auto& run) {
         const std::vector<float> whole = run(0, kMaxTokens);

@@ -74,11 +74,41 @@ struct Activations {
   const std::byte* row(size_t r) const { return data + r * row_bytes; }
 };
 
-// Rows of the latent cache of one sequence and layer: kv_lora_rank numbers, normalised, then the
-// rotated rope key. Row t stands at blocks[t / block_tokens] + offset_bytes +
-// (t % block_tokens) * row_bytes.
+// A row of the latent cache: kv_lora_rank numbers, normalised, then the rotated rope key. F32 and
+// BF16 rows are these numbers one behind the other. A row of kI8 has an F32 scale for each 128
+// latent numbers, then these as whole numbers in [-127, 127], then the rope key in BF16:
+// 656 bytes of 512 + 64 numbers.
+struct LatentLayout {
+  static constexpr size_t kScaleBlock = 128;
+
+  DType dtype = DType::kF32;  // kF32, kBF16 or kI8
+  size_t kv_lora_rank = 0;
+  size_t qk_rope_head_dim = 0;
+
+  // All in bytes from the row's beginning; methods are inlined everywhere, since kernels use them
+  // in files that are compiled for wide instructions.
+  [[gnu::always_inline]] size_t latent_offset() const {
+    return dtype == DType::kI8 ? (kv_lora_rank + kScaleBlock - 1) / kScaleBlock * sizeof(float) : 0;
+  }
+  [[gnu::always_inline]] size_t rope_offset() const {
+    if (dtype == DType::kI8) return (latent_offset() + kv_lora_rank + 1) / 2 * 2;
+    return kv_lora_rank * (dtype == DType::kBF16 ? 2 : 4);
+  }
+  [[gnu::always_inline]] size_t row_bytes() const {
+    const size_t rope_size = dtype == DType::kF32 ? 4 : 2;
+    const size_t end = rope_offset() + qk_rope_head_dim * rope_size;
+    return dtype == DType::kI8 ? (end + 3) / 4 * 4 : end;
+  }
+};
+
+// Writes a row of kI8; row [kv_lora_rank + qk_rope_head_dim]. The scale is the largest magnitude
+// / 127; numbers round to nearest even. A block with an infinite or undefined number becomes NaN.
+void PackLatentI8(const LatentLayout& layout, const float* row, std::byte* out);
+
+// Rows of the latent cache of one sequence and layer. Row t stands at blocks[t / block_tokens] +
+// offset_bytes + (t % block_tokens) * row_bytes.
 struct LatentRows {
-  DType dtype = DType::kF32;  // kF32 or kBF16
+  DType dtype = DType::kF32;  // kF32, kBF16 or kI8
   const std::byte* const* blocks = nullptr;
   size_t block_tokens = 0;
   size_t offset_bytes = 0;

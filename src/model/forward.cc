@@ -10,10 +10,11 @@
 namespace baleen {
 
 CacheLayout MakeCacheLayout(const ModelConfig& config, DType dtype, size_t block_tokens) {
-  BALEEN_CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
+  BALEEN_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kI8);
+  const kernels::LatentLayout row = {dtype, config.kv_lora_rank, config.qk_rope_head_dim};
   return {.dtype = dtype,
           .block_tokens = block_tokens,
-          .row_bytes = config.latent_dim() * DTypeSize(dtype),
+          .row_bytes = row.row_bytes(),
           .num_layers = config.num_hidden_layers};
 }
 

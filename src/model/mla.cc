@@ -55,6 +55,7 @@ void StoreLatents(const Shape& s, const AttentionWeights& weights, size_t layer,
                   KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
   float* stored = ctx.arena.Allocate<float>(batch.token_ids.size() * (s.dc + s.dr));
+  const kernels::LatentLayout layout = {cache.dtype, s.dc, s.dr};
   const auto type =
       cache.dtype == DType::kF32 ? kernels::ActivationType::kF32 : kernels::ActivationType::kBF16;
   for (const SequenceSlice& slice : batch.slices) {
@@ -67,8 +68,12 @@ void StoreLatents(const Shape& s, const AttentionWeights& weights, size_t layer,
         ctx.table.rms_norm(row, weights.kv_a_layernorm, kLatentNormEps, s.dc, row);
         ctx.table.rotate_pairs(row + s.dc, angles.cos + r * angles.num_pairs,
                                angles.sin + r * angles.num_pairs, angles.num_pairs);
-        ctx.table.pack(row, s.dc + s.dr, type,
-                       const_cast<std::byte*>(rows.row(slice.first_position + i)));
+        auto* target = const_cast<std::byte*>(rows.row(slice.first_position + i));
+        if (cache.dtype == DType::kI8) {
+          PackLatentI8(layout, row, target);
+        } else {
+          ctx.table.pack(row, s.dc + s.dr, type, target);
+        }
       }
     });
   }

@@ -143,10 +143,7 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options)
       max_decode_wait_seconds_(options.max_decode_wait_seconds),
       max_waiting_tokens_(options.max_waiting_tokens) {
   const ModelConfig& config = model_.config();
-  const bool f32_cache =
-      options.cache_dtype == CacheDType::kF32 ||
-      (options.cache_dtype == CacheDType::kAuto && options.precision == Precision::kF32);
-  cache_ = MakeCacheLayout(config, f32_cache ? DType::kF32 : DType::kBF16, kBlockTokens);
+  cache_ = CacheLayoutFor(config, options);
 
   info_.path = checkpoint.path.directory;
   info_.name = checkpoint.path.name;

@@ -14,7 +14,25 @@ constexpr size_t kMinContextTokens = 1024;
 
 double Gigabytes(uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
 
+DType CacheTypeFor(const EngineOptions& options) {
+  switch (options.cache_dtype) {
+    case CacheDType::kF32:
+      return DType::kF32;
+    case CacheDType::kBf16:
+      return DType::kBF16;
+    case CacheDType::kInt8:
+      return DType::kI8;
+    case CacheDType::kAuto:
+      break;
+  }
+  return options.precision == Precision::kF32 ? DType::kF32 : DType::kBF16;
+}
+
 }  // namespace
+
+CacheLayout CacheLayoutFor(const ModelConfig& config, const EngineOptions& options) {
+  return MakeCacheLayout(config, CacheTypeFor(options), kBlockTokens);
+}
 
 MemoryPlan PlanMemory(const EngineOptions& options, size_t model_context_tokens,
                       const CacheLayout& cache, uint64_t resident_bytes, uint64_t memory_bytes) {

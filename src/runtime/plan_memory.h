@@ -14,6 +14,9 @@ namespace baleen {
 // for V2-Lite in BF16 a block of all layers is 2 MB, a huge page.
 inline constexpr size_t kBlockTokens = 64;
 
+// What the options ask for.
+CacheLayout CacheLayoutFor(const ModelConfig& config, const EngineOptions& options);
+
 struct MemoryPlan {
   size_t max_context_tokens = 0;
   size_t num_blocks = 0;

@@ -131,6 +131,21 @@ TEST_P(GoldenTest, F32MatchesTheReference) {
   }
 }
 
+// The latent cache in 8 bits: close, and the same bits whatever the company.
+TEST_P(GoldenTest, Int8CacheStaysClose) {
+  const auto prompts = Prompts(expected_);
+  const std::vector<int32_t>& ids = prompts[0].ids;
+  for (MlaForm form : {MlaForm::kDirect, MlaForm::kAbsorbed}) {
+    RunOptions options = {.table = &table_, .form = form, .cache_dtype = DType::kI8};
+    const std::vector<float> alone = runner_.Run(ids, options).logits;
+    EXPECT_LE(RelativeNorm(alone, expected_.Floats(prompts[0].prefix + "logits")), 2e-2);
+    options.num_threads = 2;
+    options.chunk = 7;
+    options.company = prompts[1].ids;
+    EXPECT_EQ(runner_.Run(ids, options).logits, alone);
+  }
+}
+
 TEST_P(GoldenTest, Bf16StaysClose) {
   for (const Prompt& prompt : Prompts(expected_)) {
     for (MlaForm form : {MlaForm::kDirect, MlaForm::kAbsorbed}) {

@@ -20,7 +20,7 @@ _baleen() {
   case $prev in
     --isa) flags='avx512_bf16 avx512 avx2 scalar' ;;
     --precision) flags='f32 bf16 auto' ;;
-    --cache-dtype) flags='f32 bf16' ;;
+    --cache-dtype) flags='f32 bf16 int8' ;;
     --task) flags='perplexity logits routing' ;;
     --file | --output)
       compopt -o filenames

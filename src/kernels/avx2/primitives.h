@@ -56,6 +56,13 @@ struct Primitives {
     return WidenF8(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
   }
   BALEEN_INLINE static F32 LoadF8(const void* p, size_t n) { return WidenF8(LoadBytes(p, n)); }
+  BALEEN_INLINE static F32 LoadI8(const void* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  }
+  BALEEN_INLINE static F32 LoadI8(const void* p, size_t n) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(LoadBytes(p, n)));
+  }
 
   BALEEN_INLINE static void StoreBf16(void* p, F32 v) {
     _mm_storeu_si128(static_cast<__m128i*>(p), RoundToBf16(v));

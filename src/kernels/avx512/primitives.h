@@ -62,6 +62,13 @@ struct Primitives {
   BALEEN_INLINE static F32 LoadF8(const void* p, size_t n) {
     return WidenF8(_mm_maskz_loadu_epi8(Mask(n), p));
   }
+  BALEEN_INLINE static F32 LoadI8(const void* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+  }
+  BALEEN_INLINE static F32 LoadI8(const void* p, size_t n) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(Mask(n), p)));
+  }
 
   BALEEN_INLINE static void StoreBf16(void* p, F32 v) {
     _mm256_storeu_si256(static_cast<__m256i*>(p), RoundToBf16(v));

@@ -6,7 +6,8 @@
 //   Zero, Set, Add, Sub, Mul, Div, Sqrt, Max, Fma (a * b + c, one rounding), Round (to an integer),
 //   SelectLess(a, b, yes, no)     lane by lane
 //   MulPow2(a, n)                 a * 2^n for integral n in [-126, 128]
-//   LoadF32, LoadBf16, LoadF16, LoadF8(p[, n])   widened exactly, unaligned; with n < kLanes: the
+//   LoadF32, LoadBf16, LoadF16, LoadF8, LoadI8(p[, n])   widened exactly, unaligned; with n <
+//   kLanes: the
 //                                 first n lanes, zeros elsewhere, nothing read beyond them
 //   Store, StoreBf16(p, v[, n])   the mirror of that; BF16 rounds to nearest even
 //   ReduceAdd, ReduceMax          over all lanes, halves first: lane i + lane (i + half), and so on

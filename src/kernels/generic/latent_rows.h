@@ -10,26 +10,61 @@
 
 namespace baleen::kernels::generic {
 
+// Whole numbers with a scale for each LatentLayout::kScaleBlock of them. The product with the scale
+// is rounded to F32; a vector never straddles two blocks.
+template <typename P>
+struct I8Format {
+  static constexpr size_t kBlock = LatentLayout::kScaleBlock;
+  static_assert(kBlock % P::kLanes == 0);
+  static constexpr size_t kBytes = 1;
+  BALEEN_INLINE static typename P::F32 Load(const Row& row, size_t k) {
+    return P::Mul(P::LoadI8(row.data + k), P::Set(row.scales[k / kBlock]));
+  }
+  BALEEN_INLINE static typename P::F32 Load(const Row& row, size_t k, size_t n) {
+    return P::Mul(P::LoadI8(row.data + k, n), P::Set(row.scales[k / kBlock]));
+  }
+};
+
+// How a cache stores the two parts of a row.
+template <typename LatentFormat, typename RopeFormat>
+struct CacheFormat {
+  using Latent = LatentFormat;
+  using Rope = RopeFormat;
+};
+
 // Where `count` <= kKeyBlock consecutive rows lie.
 template <typename P>
 struct KeyRows {
-  Row rows[kKeyBlock];
+  Row rows[kKeyBlock];  // the latent parts
+  size_t rope_distance;
 
-  BALEEN_INLINE KeyRows(const LatentRows& cache, size_t first, size_t count) {
+  BALEEN_INLINE KeyRows(const LatentRows& cache, const LatentLayout& layout, size_t first,
+                        size_t count)
+      : rope_distance(layout.rope_offset() - layout.latent_offset()) {
+    const size_t offset = cache.offset_bytes + layout.latent_offset();
     for (size_t i = 0; i < count; ++i) {
       const size_t t = first + i;
-      rows[i] = {cache.blocks[t / cache.block_tokens] + cache.offset_bytes +
-                     t % cache.block_tokens * cache.row_bytes,
-                 nullptr};
+      const std::byte* latent =
+          cache.blocks[t / cache.block_tokens] + offset + t % cache.block_tokens * cache.row_bytes;
+      // Only kI8 has scales; they are in front.
+      rows[i] = {latent, reinterpret_cast<const float*>(latent - layout.latent_offset())};
     }
   }
   BALEEN_INLINE const Row& operator[](size_t i) const { return rows[i]; }
+  BALEEN_INLINE Row Rope(size_t i) const { return {rows[i].data + rope_distance, nullptr}; }
 };
 
-// Calls use(format) with the format of a cache, F32 or BF16.
+// Calls use(format) with the CacheFormat of a cache.
 template <typename P, typename Use>
 BALEEN_INLINE void WithCacheFormat(DType dtype, const Use& use) {
-  return dtype == DType::kBF16 ? use(Bf16Format<P>()) : use(F32Format<P>());
+  switch (dtype) {
+    case DType::kI8:
+      return use(CacheFormat<I8Format<P>, Bf16Format<P>>());
+    case DType::kBF16:
+      return use(CacheFormat<Bf16Format<P>, Bf16Format<P>>());
+    default:
+      return use(CacheFormat<F32Format<P>, F32Format<P>>());
+  }
 }
 
 }  // namespace baleen::kernels::generic

@@ -27,10 +27,12 @@ struct AbsorbedQueries {
   size_t rank, rope_dim;
 };
 
-// scores[h][t] for M heads and N keys.
+// scores[h][t] for M heads and N keys from `key` on.
 template <typename P, typename Format, size_t M, size_t N>
-void ScoreTile(const AbsorbedQueries& q, size_t head, const Row* keys, float* scores) {
-  using Product = WideProduct<P, F32Format<P>, Format>;
+void ScoreTile(const AbsorbedQueries& q, size_t head, const KeyRows<P>& keys, size_t key,
+               float* scores) {
+  using LatentProduct = WideProduct<P, F32Format<P>, typename Format::Latent>;
+  using RopeProduct = WideProduct<P, F32Format<P>, typename Format::Rope>;
   typename P::F32 sums[M][N];
   Row latent[M], rope[M], latent_keys[N], rope_keys[N];
   for (size_t m = 0; m < M; ++m) {
@@ -39,26 +41,26 @@ void ScoreTile(const AbsorbedQueries& q, size_t head, const Row* keys, float* sc
     rope[m] = {reinterpret_cast<const std::byte*>(q.rope + (head + m) * q.rope_dim), nullptr};
   }
   for (size_t n = 0; n < N; ++n) {
-    latent_keys[n] = keys[n];
-    rope_keys[n] = {keys[n].data + q.rank * Format::kBytes, nullptr};
+    latent_keys[n] = keys[key + n];
+    rope_keys[n] = keys.Rope(key + n);
   }
-  Accumulate<Product, M, N, Prefetch::kNo>(latent, latent_keys, q.rank, sums);
-  Accumulate<Product, M, N, Prefetch::kNo>(rope, rope_keys, q.rope_dim, sums);
+  Accumulate<LatentProduct, M, N, Prefetch::kNo>(latent, latent_keys, q.rank, sums);
+  Accumulate<RopeProduct, M, N, Prefetch::kNo>(rope, rope_keys, q.rope_dim, sums);
   Fold<P, M, N>(sums, {scores, kKeyBlock, 1});
 }
 
 template <typename P, typename Format, size_t M, size_t N>
-size_t ScoreColumns(const AbsorbedQueries& q, size_t head, const Row* keys, size_t t,
+size_t ScoreColumns(const AbsorbedQueries& q, size_t head, const KeyRows<P>& keys, size_t t,
                     size_t num_keys, float* scores) {
   for (; t + N <= num_keys; t += N) {
-    ScoreTile<P, Format, M, N>(q, head, keys + t, scores + head * kKeyBlock + t);
+    ScoreTile<P, Format, M, N>(q, head, keys, t, scores + head * kKeyBlock + t);
   }
   return t;
 }
 
 // Rows [head, num_heads) of scores, M heads at a time, then fewer.
 template <typename P, typename Format, size_t M = P::kInnerM>
-void Scores(const AbsorbedQueries& q, size_t head, size_t num_heads, const Row* keys,
+void Scores(const AbsorbedQueries& q, size_t head, size_t num_heads, const KeyRows<P>& keys,
             size_t num_keys, float* scores) {
   for (; head + M <= num_heads; head += M) {
     size_t t = ScoreColumns<P, Format, M, P::kInnerN>(q, head, keys, 0, num_keys, scores);
@@ -72,20 +74,21 @@ void Scores(const AbsorbedQueries& q, size_t head, size_t num_heads, const Row* 
 template <typename P, typename Format>
 void AttendAbsorbed(const MlaAbsorbedArgs& args, const AbsorbedQueries& q, size_t num_heads,
                     size_t num_keys, float* out) {
+  const LatentLayout layout = {args.cache.dtype, q.rank, q.rope_dim};
   alignas(64) float scores[kHeadGroup * kKeyBlock];
   SoftmaxState<P> states[kHeadGroup];
   float keep[kHeadGroup];
   for (size_t first = 0; first < num_keys; first += kKeyBlock) {
     const size_t count = num_keys - first < kKeyBlock ? num_keys - first : kKeyBlock;
-    const KeyRows<P> keys(args.cache, first, count);
-    Scores<P, Format>(q, 0, num_heads, keys.rows, count, scores);
+    const KeyRows<P> keys(args.cache, layout, first, count);
+    Scores<P, Format>(q, 0, num_heads, keys, count, scores);
     for (size_t h = 0; h < num_heads; ++h) {
       float* row = scores + h * kKeyBlock;
       for (size_t t = count; t < kKeyBlock; ++t) row[t] = -__builtin_inff();
       keep[h] = AddBlock<P>(row, args.scale, states[h]);
     }
-    OuterProducts<P, Format>(OuterLeft{scores, kKeyBlock}, keys, num_heads, count, q.rank, out,
-                             q.rank, {first == 0 ? nullptr : keep});
+    OuterProducts<P, typename Format::Latent>(OuterLeft{scores, kKeyBlock}, keys, num_heads, count,
+                                              q.rank, out, q.rank, {first == 0 ? nullptr : keep});
   }
   for (size_t h = 0; h < num_heads; ++h) ScaleBy<P>(1 / states[h].sum, q.rank, out + h * q.rank);
 }

@@ -23,27 +23,35 @@ namespace baleen::kernels::generic {
 // Rows that are scored together: 32 x 64 floats, 8 kB on the stack.
 inline constexpr size_t kQueryRows = 32;
 
+// out [n] in BF16 = the row.
+template <typename P, typename Format>
+void RoundTo(const Row& row, size_t n, std::byte* out) {
+  size_t i = 0;
+  for (; i + P::kLanes <= n; i += P::kLanes) P::StoreBf16(out + 2 * i, Format::Load(row, i));
+  if (i < n) P::StoreBf16(out + 2 * i, Format::Load(row, i, n - i), n - i);
+}
+
 // Keys and values of head `head` for the block of `count` keys at `first`.
 template <typename P, typename Format>
 void Rebuild(const MlaDirectArgs& args, const MlaDirectScratch& scratch, size_t head, size_t first,
              size_t count) {
   const size_t rank = args.kv_b.cols, nope = args.qk_nope_head_dim, dv = args.v_head_dim;
-  const KeyRows<P> rows(args.cache, first, count);
+  const KeyRows<P> rows(args.cache, {args.cache.dtype, rank, args.qk_rope_head_dim}, first, count);
   const size_t row_bytes = rank * (args.products == ActivationType::kF32 ? 4 : 2);
   for (size_t t = 0; t < count; ++t) {
     std::byte* latent = scratch.latents + t * row_bytes;
     if (args.products == ActivationType::kF32) {
-      DecodeTo<P, Format>(rows[t], rank, reinterpret_cast<float*>(latent));
-    } else if constexpr (Format::kBytes == 2) {
+      DecodeTo<P, typename Format::Latent>(rows[t], rank, reinterpret_cast<float*>(latent));
+    } else if constexpr (Format::Latent::kBytes == 2) {
       __builtin_memcpy(latent, rows[t].data, row_bytes);
     } else {
-      Pack<P>(reinterpret_cast<const float*>(rows[t].data), rank, ActivationType::kBF16, latent);
+      RoundTo<P, typename Format::Latent>(rows[t], rank, latent);
     }
     for (size_t i = 0; i < args.qk_rope_head_dim; i += P::kLanes) {
       const size_t left = args.qk_rope_head_dim - i;
       const size_t n = left < P::kLanes ? left : P::kLanes;
       float part[P::kLanes];
-      P::Store(part, Format::Load(rows[t], rank + i, n));
+      P::Store(part, Format::Rope::Load(rows.Rope(t), i, n));
       for (size_t j = 0; j < n; ++j) scratch.keys[(nope + i + j) * kKeyBlock + t] = part[j];
     }
   }

@@ -47,9 +47,16 @@ inline float ActivationAt(const Activations& x, size_t r, size_t c) {
                                         : Bf16ToF32(Load<uint16_t>(x.row(r), c));
 }
 
-inline float LatentAt(const LatentRows& cache, size_t t, size_t c) {
-  return cache.dtype == DType::kF32 ? Load<float>(cache.row(t), c)
-                                    : Bf16ToF32(Load<uint16_t>(cache.row(t), c));
+// Number c of row t, c < kv_lora_rank a latent one, then those of the rope key.
+inline float LatentAt(const LatentRows& cache, const LatentLayout& layout, size_t t, size_t c) {
+  const std::byte* row = cache.row(t);
+  if (layout.dtype == DType::kF32) return Load<float>(row, c);
+  if (c >= layout.kv_lora_rank) {
+    return Bf16ToF32(Load<uint16_t>(row + layout.rope_offset(), c - layout.kv_lora_rank));
+  }
+  if (layout.dtype == DType::kBF16) return Bf16ToF32(Load<uint16_t>(row, c));
+  return static_cast<float>(Load<int8_t>(row + layout.latent_offset(), c)) *
+         Load<float>(row, c / LatentLayout::kScaleBlock);
 }
 
 template <typename T>
@@ -100,6 +107,7 @@ SoftmaxState<T> Softmax(std::vector<T>& scores) {
 template <typename T>
 void MlaAbsorbed(const MlaAbsorbedArgs& args) {
   const size_t rank = args.kv_lora_rank;
+  const LatentLayout layout = {args.cache.dtype, rank, args.qk_rope_head_dim};
   for (size_t m = 0; m < args.num_rows; ++m) {
     const size_t num_keys = args.first_position + m + 1;
     for (size_t h = args.head_begin; h < args.head_end; ++h) {
@@ -108,18 +116,20 @@ void MlaAbsorbed(const MlaAbsorbedArgs& args) {
       for (size_t t = 0; t < num_keys; ++t) {
         T sum = 0;
         for (size_t i = 0; i < rank; ++i) {
-          sum += static_cast<T>(args.q_latent[head * rank + i]) * LatentAt(args.cache, t, i);
+          sum +=
+              static_cast<T>(args.q_latent[head * rank + i]) * LatentAt(args.cache, layout, t, i);
         }
         for (size_t i = 0; i < args.qk_rope_head_dim; ++i) {
           sum += static_cast<T>(args.q_rope[head * args.qk_rope_head_dim + i]) *
-                 LatentAt(args.cache, t, rank + i);
+                 LatentAt(args.cache, layout, t, rank + i);
         }
         weights[t] = sum * static_cast<T>(args.scale);
       }
       Softmax(weights);
       for (size_t i = 0; i < rank; ++i) {
         T sum = 0;
-        for (size_t t = 0; t < num_keys; ++t) sum += weights[t] * LatentAt(args.cache, t, i);
+        for (size_t t = 0; t < num_keys; ++t)
+          sum += weights[t] * LatentAt(args.cache, layout, t, i);
         args.out[head * rank + i] = static_cast<float>(sum);
       }
     }
@@ -130,6 +140,7 @@ template <typename T>
 void MlaDirect(const MlaDirectArgs& args) {
   const size_t rank = args.kv_b.cols;
   const size_t nope = args.qk_nope_head_dim, rope = args.qk_rope_head_dim, dv = args.v_head_dim;
+  const LatentLayout layout = {args.cache.dtype, rank, rope};
   const size_t num_keys = args.first_position + args.num_rows;
   for (size_t h = args.head_begin; h < args.head_end; ++h) {
     // Keys and values of this head: [num_keys, nope + dv].
@@ -138,7 +149,7 @@ void MlaDirect(const MlaDirectArgs& args) {
       for (size_t r = 0; r < nope + dv; ++r) {
         T sum = 0;
         for (size_t i = 0; i < rank; ++i) {
-          float latent = LatentAt(args.cache, t, i);
+          float latent = LatentAt(args.cache, layout, t, i);
           if (args.products == ActivationType::kBF16) latent = Bf16ToF32(F32ToBf16(latent));
           sum += static_cast<T>(WeightAt(args.kv_b, h * (nope + dv) + r, i)) * latent;
         }
@@ -152,7 +163,7 @@ void MlaDirect(const MlaDirectArgs& args) {
         T sum = 0;
         for (size_t i = 0; i < nope; ++i) sum += static_cast<T>(q[i]) * kv[t * (nope + dv) + i];
         for (size_t i = 0; i < rope; ++i) {
-          sum += static_cast<T>(q[nope + i]) * LatentAt(args.cache, t, rank + i);
+          sum += static_cast<T>(q[nope + i]) * LatentAt(args.cache, layout, t, rank + i);
         }
         weights[t] = sum * static_cast<T>(args.scale);
       }
