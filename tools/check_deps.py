@@ -19,7 +19,8 @@ ROW = re.compile(r"^\| `(include/baleen|src/[\w/]+)/` \|.*\| ([^|]*) \|$", re.M)
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
 STANDARD = re.compile(r"^[a-z_]+$")  # <vector>; C++ headers have no suffix
 SYSTEM = re.compile(
-    r"^(sys/[a-z]+|linux/[a-z]+|arpa/inet|cpuid|fcntl|langinfo|locale|poll|pthread|pwd|sched|signal|spawn"
+    r"^(sys/[a-z]+|linux/[a-z]+|arpa/inet|cpuid|fcntl|fnmatch|langinfo|locale|poll|pthread|pwd|sched"
+    r"|signal|spawn"
     r"|termios|unistd|wchar)\.h$")
 INTRINSICS = ("kernels/avx2", "kernels/avx512")
 

@@ -7,6 +7,10 @@
 //
 // Everything follows from the files, the options and the seed: Next gives the same tokens on every
 // machine, and Seek(Position()) goes on as if nothing had happened.
+//
+// Data may be larger than memory: opening reads it once, and keeps 32 bytes a document; training
+// reads each document when its turn comes. Near-duplicates go before anything else, so that what is
+// held out has none in what is trained on. Which documents are held out follows from their text.
 #ifndef BALEEN_TRAINING_DATASET_H_
 #define BALEEN_TRAINING_DATASET_H_
 
@@ -23,8 +27,9 @@ namespace baleen {
 
 // One thing that was read, for the provenance of the model.
 struct DataSource {
-  std::string path;
-  std::string sha256;  // of the bytes; empty where nobody computed it
+  std::string path;  // as it was given
+  // Of the file; of a directory or a glob, of what `sha256sum` prints for its files in order.
+  std::string sha256;
   uint64_t bytes = 0;
   uint64_t documents = 0;
 };
@@ -61,19 +66,27 @@ class Dataset {
 };
 
 struct DatasetOptions {
-  std::vector<std::string> paths;
+  std::vector<std::string> paths;  // files, directories and globs, see documents.h
   uint64_t seed = 0;
   double held_out_share = 0.01;  // of the documents; the same ones whatever the seed
-  // Fill-in-the-middle at document level (spec: prefix, suffix, middle), of this share of
-  // documents.
+  // Fill-in-the-middle at document level (fim.h), of this share of documents, drawn anew each time
+  // that a document comes.
   double fim_rate = 0;
   // Documents begin with BOS and end with EOS; -1: without.
   int32_t bos_token_id = -1;
   int32_t eos_token_id = -1;
+  double fim_line_share = 0;        // of these, so many have one line as their middle
+  std::string text_field = "text";  // of JSON lines
+  std::string separator;            // between documents of plain text; empty: there is none
+  // Longer documents become several, cut after a line if possible; 0: they stay whole. With short
+  // sequences, a document with a hole is of no use unless it fits into one.
+  size_t max_document_bytes = 0;
+  bool drop_near_duplicates = true;
 };
 
 // Errors: kNotFound, kInvalidArgument (nothing to train on, a share outside [0, 1), no FIM tokens
 // in the vocabulary), kCorruption (files that are not text).
+// The tokenizer must outlive the data set.
 std::unique_ptr<Dataset> OpenDataset(const DatasetOptions& options, const Tokenizer& tokenizer);
 
 }  // namespace baleen
