@@ -8,6 +8,7 @@ build_packages=(
   libfmt-dev libsimdjson-dev   # the engine: text, JSON
   libcli11-dev libedit-dev nlohmann-json3-dev  # the command line: options, line editing, JSON out
   libboost1.81-dev  # the server: sockets and HTTP
+  libsqlite3-dev libssl-dev prometheus-cpp-dev  # ledger, hashes of keys, metrics
 )
 # To build and run every test as well.
 test_packages=(

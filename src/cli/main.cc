@@ -30,6 +30,8 @@ int Main(int argc, char** argv) {
   CommandLine program("baleen", "Runs DeepSeek-family models on your own machine.", BALEEN_VERSION);
   AddRun(program);
   AddServe(program);
+  AddKeys(program);
+  AddUsage(program);
   AddInspect(program);
   AddDoctor(program);
   AddBench(program);

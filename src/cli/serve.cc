@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+#include "server/keys.h"
 #include "server/server.h"
 
 namespace baleen {
@@ -31,6 +32,9 @@ struct ServeFlags {
   std::vector<std::string> allowed_origins;
   size_t max_body_megabytes = 16;
   double drain_seconds = 30;
+  std::string database;
+  bool no_ledger = false;
+  bool no_auth = false;
 };
 
 void AddFlags(Verb verb, ServeFlags& flags) {
@@ -71,6 +75,12 @@ void AddFlags(Verb verb, ServeFlags& flags) {
            "Seconds that running answers have to end when the server is stopped; default: 30")
       .Type("S")
       .Range(0, 1e6);
+  verb.Add("--database", flags.database,
+           "Keys and ledger; default: baleen/baleen.db under $XDG_STATE_HOME")
+      .Type("FILE");
+  verb.AddSwitch("--no-ledger", flags.no_ledger, "Keep no ledger and know no keys");
+  verb.AddSwitch("--no-auth", flags.no_auth,
+                 "Listen on other addresses without keys: something in front asks for them");
   verb.ReadEnvironment();
 }
 
@@ -85,7 +95,23 @@ EngineOptions MakeEngineOptions(const ServeFlags& flags) {
   return options;
 }
 
+// Empty: no keys and no ledger. Error{kInvalidArgument}: strangers could use the server.
+std::string ChooseDatabase(const ServeFlags& flags) {
+  std::string path;
+  if (!flags.no_ledger) path = flags.database.empty() ? DefaultDatabasePath() : flags.database;
+  const bool loopback =
+      flags.host.starts_with("127.") || flags.host == "::1" || flags.host == "localhost";
+  if (!loopback && !flags.no_auth && (path.empty() || KeyStore(path).empty())) {
+    Throw(ErrorCode::kInvalidArgument,
+          "--host {}: others could use the server without a key; make one by baleen keys add, or "
+          "give --no-auth if something in front asks for keys",
+          flags.host);
+  }
+  return path;
+}
+
 int Serve(const ServeFlags& flags) {
+  const std::string database = ChooseDatabase(flags);
   HandleTerminations();
   std::unique_ptr<Engine> engine;
   {
@@ -100,6 +126,7 @@ int Serve(const ServeFlags& flags) {
   options.http.max_body_bytes = flags.max_body_megabytes << 20;
   options.model_names = flags.model_names;
   options.allowed_origins = flags.allowed_origins;
+  options.database = database;
   Server server(*engine, options);
 
   std::promise<void> stop;

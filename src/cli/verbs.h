@@ -9,6 +9,8 @@ namespace baleen {
 // Each adds its verb, with flags, help and what it does.
 void AddRun(CommandLine& program);
 void AddServe(CommandLine& program);
+void AddKeys(CommandLine& program);
+void AddUsage(CommandLine& program);
 void AddInspect(CommandLine& program);
 void AddDoctor(CommandLine& program);
 void AddBench(CommandLine& program);

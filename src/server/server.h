@@ -23,11 +23,13 @@ struct ServerOptions {
   // What clients call the model; the first is the one it calls itself. None: the engine's name.
   std::vector<std::string> model_names;
   std::vector<std::string> allowed_origins;  // of web pages that may call; "*": all
+  // Holds keys and the ledger; empty: neither exists. As soon as a key is in it, one is required.
+  std::string database;
 };
 
 class Server {
  public:
-  // Errors: as HttpServer.
+  // Errors: as HttpServer and Database.
   Server(Engine& engine, ServerOptions options);
   // Cancels what runs.
   ~Server();

@@ -12,6 +12,10 @@ namespace {
 
 const std::vector<Arguments> kVerbs = {{"run"},
                                        {"serve"},
+                                       {"keys", "add"},
+                                       {"keys", "list"},
+                                       {"keys", "revoke"},
+                                       {"usage"},
                                        {"inspect"},
                                        {"doctor"},
                                        {"bench"},
@@ -91,7 +95,7 @@ TEST(Help, ShowsTwoExamplesForEachVerb) {
 
 TEST(Help, ListsTheFlagsThatAllModelsShare) {
   for (const Arguments& verb : kVerbs) {
-    if (verb[0] == "doctor") continue;
+    if (verb[0] == "doctor" || verb[0] == "keys" || verb[0] == "usage") continue;
     const std::set<std::string> flags = FlagsIn(HelpOf(verb));
     for (const char* flag :
          {"--threads", "--isa", "--precision", "--cache-dtype", "--memory-limit"}) {

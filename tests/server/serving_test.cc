@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "cli/program.h"
 #include "server/client_testing.h"
+#include "server/keys.h"
 #include "server/server.h"
 
 namespace baleen {
@@ -491,6 +492,59 @@ TEST(ServingDrain, AnswersEndAndNewOnesAreRefused) {
   EXPECT_TRUE(server.Drain(milliseconds(20'000)));
   EXPECT_EQ(Json::parse(client.Receive().body)["usage"]["completion_tokens"], 30);
   EXPECT_THROW(TestClient(server.port()), std::runtime_error);
+}
+
+// A key is asked for as soon as there is one; what it uses is counted under its name.
+TEST(ServingKeys, AreAskedForAndCharged) {
+  const cli_test::ScratchDirectory directory;
+  ServerOptions options = OnAnyPort();
+  options.database = directory.path() + "/baleen.db";
+  Server server(Stories(), options);
+  TestClient client(server.port());
+  EXPECT_EQ(client.Get("/v1/models").status, 200);
+
+  KeyStore keys(options.database);
+  const std::string alice =
+      "Authorization: Bearer " +
+      keys.Add("alice", {.requests_per_minute = 2, .tokens_per_minute = 1000}) + "\r\n";
+  const std::string bob = "x-api-key: " + keys.Add("bob", {}) + "\r\n";
+  ASSERT_TRUE(Eventually([&] { return client.Get("/v1/models").status == 401; }));
+  EXPECT_EQ(client.Get("/health").status, 200);
+  EXPECT_EQ(client.Get("/metrics").status, 401);
+  EXPECT_EQ(client.Get("/v1/models", "Authorization: Bearer bk-0\r\n").status, 401);
+  EXPECT_EQ(client.Get("/v1/models", alice).status, 200);
+  // Refused before its body is read, however large it says it is.
+  TestClient stranger(server.port());
+  stranger.Send("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
+  EXPECT_EQ(stranger.Receive().status, 401);
+
+  const std::string body = With(kStory, {{"max_tokens", 3}, {"ignore_eos", true}}).dump();
+  const TestResponse first = client.Post("/v1/completions", body, alice);
+  EXPECT_EQ(first.status, 200) << first.body;
+  EXPECT_NE(first.head.find("x-ratelimit-limit-requests: 2"), std::string::npos) << first.head;
+  EXPECT_NE(first.head.find("x-ratelimit-remaining-requests: 1"), std::string::npos);
+  EXPECT_EQ(client.Post("/v1/completions", body, alice).status, 200);
+  TestClient third(server.port());
+  const TestResponse refused = third.Post("/v1/completions", body, alice);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_NE(refused.head.find("Retry-After: 30"), std::string::npos) << refused.head;
+  EXPECT_EQ(client.Post("/v1/completions", body, bob).status, 200);
+
+  const Json usage = Json::parse(client.Get("/v1/usage", alice).body)["data"];
+  ASSERT_EQ(usage.size(), 1u);
+  EXPECT_EQ(usage[0]["key"], "alice");
+  EXPECT_EQ(usage[0]["requests"], 2);
+  EXPECT_EQ(usage[0]["completion_tokens"], 6);
+  EXPECT_EQ(usage[0]["prompt_tokens"], 10);  // BOS and four words, twice
+
+  const std::string metrics = client.Get("/metrics", bob).body;
+  for (const char* line :
+       {"vllm:request_success_total{engine=\"0\",finished_reason=\"length\",model_name=\"tiny\"} 3",
+        "vllm:request_generation_tokens_sum{engine=\"0\",model_name=\"tiny\"} 9",
+        "vllm:num_requests_running{engine=\"0\",model_name=\"tiny\"} 0",
+        "vllm:time_to_first_token_seconds_count{engine=\"0\",model_name=\"tiny\"} 3"}) {
+    EXPECT_NE(metrics.find(line), std::string::npos) << line << "\n" << metrics;
+  }
 }
 
 }  // namespace

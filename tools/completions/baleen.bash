@@ -9,7 +9,7 @@ _baleen() {
 
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W \
-      'run serve inspect doctor bench evaluate tokenizer --help --version' -- "$cur")
+      'run serve keys usage inspect doctor bench evaluate tokenizer --help --version' -- "$cur")
     return
   fi
   if [ "$verb" = tokenizer ] && [ "$COMP_CWORD" -eq 2 ]; then
@@ -17,12 +17,18 @@ _baleen() {
     return
   fi
 
+  if [ "$verb" = keys ] && [ "$COMP_CWORD" -eq 2 ]; then
+    mapfile -t COMPREPLY < <(compgen -W 'add list revoke --help' -- "$cur")
+    return
+  fi
+
   case $prev in
+    --priority) flags='interactive completion batch' ;;
     --isa) flags='avx512_bf16 avx512 avx2 scalar' ;;
     --precision) flags='f32 bf16 auto' ;;
     --cache-dtype) flags='f32 bf16 int8' ;;
     --task) flags='perplexity logits routing' ;;
-    --file | --output)
+    --file | --output | --database)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
@@ -41,8 +47,17 @@ _baleen() {
       ;;
     serve)
       flags="$model_flags --host --port --model-name --cors-origin --context --max-sequences
-        --prefill-chunk --max-decode-wait --max-waiting-tokens --exact-reuse --max-body --drain"
+        --prefill-chunk --max-decode-wait --max-waiting-tokens --exact-reuse --max-body --drain
+        --database --no-ledger --no-auth"
       ;;
+    keys)
+      case ${COMP_WORDS[2]:-} in
+        add) flags='--database --requests-per-minute --tokens-per-minute --priority --help' ;;
+        list) flags='--database --json --help' ;;
+        revoke) flags='--database --help' ;;
+      esac
+      ;;
+    usage) flags='--database --days --json --help' ;;
     inspect) flags="$model_flags --tensors --json" ;;
     doctor) flags='--isa --threads --json --help' ;;
     bench) flags="$model_flags --prompt --generate --context --batch --repeat --json" ;;

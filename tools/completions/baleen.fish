@@ -5,6 +5,8 @@ complete -c baleen -n __fish_use_subcommand -f -l version -d 'Print the version'
 complete -c baleen -s h -l help -f -d 'Print help'
 complete -c baleen -n __fish_use_subcommand -f -a run -d 'Answer a prompt, or chat in the terminal'
 complete -c baleen -n __fish_use_subcommand -f -a serve -d 'Serve a model by OpenAI\'s API'
+complete -c baleen -n __fish_use_subcommand -f -a keys -d 'Make, list and revoke the keys of a server'
+complete -c baleen -n __fish_use_subcommand -f -a usage -d 'Show what was used, by key and model'
 complete -c baleen -n __fish_use_subcommand -f -a inspect -d 'Show what a model holds and what it needs'
 complete -c baleen -n __fish_use_subcommand -f -a doctor -d 'Show what this machine has and can do'
 complete -c baleen -n __fish_use_subcommand -f -a bench -d 'Measure speed against the machine\'s roof'
@@ -48,6 +50,17 @@ complete -c baleen -n '__fish_seen_subcommand_from serve' -l max-waiting-tokens 
 complete -c baleen -n '__fish_seen_subcommand_from serve' -l exact-reuse -d 'Reuse only what changes no bit'
 complete -c baleen -n '__fish_seen_subcommand_from serve' -l max-body -x -d 'Megabytes of a request'
 complete -c baleen -n '__fish_seen_subcommand_from serve' -l drain -x -d 'Seconds that running answers have to end'
+
+complete -c baleen -n '__fish_seen_subcommand_from serve keys usage' -l database -r -F -d 'Keys and ledger'
+complete -c baleen -n '__fish_seen_subcommand_from serve' -l no-ledger -d 'Keep no ledger and know no keys'
+complete -c baleen -n '__fish_seen_subcommand_from serve' -l no-auth -d 'Something in front asks for keys'
+
+complete -c baleen -n '__fish_seen_subcommand_from keys' -f -a 'add list revoke'
+complete -c baleen -n '__fish_seen_subcommand_from keys' -l requests-per-minute -x -d 'Limit of the key'
+complete -c baleen -n '__fish_seen_subcommand_from keys' -l tokens-per-minute -x -d 'Limit of the key'
+complete -c baleen -n '__fish_seen_subcommand_from keys' -l priority -x -a 'interactive completion batch' -d 'Best class of the key'
+complete -c baleen -n '__fish_seen_subcommand_from usage' -l days -x -d 'Of the last days'
+complete -c baleen -n '__fish_seen_subcommand_from keys usage' -l json -d 'Print a JSON object'
 
 complete -c baleen -n '__fish_seen_subcommand_from inspect' -l tensors -d 'A line for each tensor'
 
