@@ -217,7 +217,7 @@ void BenchMlaAbsorbed(benchmark::State& state, const KernelTable& table, size_t 
   const baleen::Roof& roof = RoofOf(table);
   Report(state, static_cast<double>(layer.rows.size()),
          static_cast<double>(context * L::kHeads * (2 * L::kRank + L::kRope)), roof.read_gb_per_s,
-         roof.gflops_f32);
+         table.bf16_products ? roof.gflops_bf16 : roof.gflops_f32);
 }
 
 void BenchMlaDirect(benchmark::State& state, const KernelTable& table, size_t num_rows) {
@@ -292,7 +292,7 @@ void RegisterOneDnn(const KernelTable& best) {
 }
 
 void RegisterAttention(const KernelTable& table) {
-  for (size_t context : {512, 4096, 16384}) {
+  for (size_t context : {512, 4096, 16384, 32768}) {
     const std::string name =
         std::string("mla_absorbed/") + table.name + "/context" + std::to_string(context);
     Register(name, [&table, context](auto& state) { BenchMlaAbsorbed(state, table, context); });

@@ -93,11 +93,12 @@ struct Layer {
 };
 
 std::vector<float> RunAbsorbed(const KernelTable& table, const Layer& layer, size_t first,
-                               size_t rows) {
+                               size_t rows, ActivationType products = ActivationType::kF32) {
   const Shape& s = layer.shape;
   std::vector<float> out(rows * s.num_heads * s.rank, std::nanf(""));
   const Bytes scratch(MlaScratchBytes(rows, s.rank, 0, s.rope, 0));
   MlaAbsorbedArgs args = layer.Absorbed(first, rows, out.data());
+  args.products = products;
   args.scratch = scratch.data();
   table.mla_absorbed(args);
   return out;
@@ -180,6 +181,27 @@ TEST_P(AttentionTest, DirectEqualsDouble) {
   }
 }
 
+// Queries and weights rounded to BF16, where the table has products for it.
+TEST_P(AttentionTest, AbsorbedWithBf16ProductsStaysClose) {
+  Random random(SeedOfTest());
+  for (const Shape& shape : kShapes) {
+    const Layer layer(shape, DType::kBF16, DType::kF32, random);
+    for (const auto& [first, rows] : {std::pair{0, 70}, {100, 50}}) {
+      const auto out = RunAbsorbed(table(), layer, first, rows, ActivationType::kBF16);
+      std::vector<float> expected(out.size());
+      ref::MlaAbsorbed<double>(layer.Absorbed(first, rows, expected.data()));
+      double distance = 0, norm = 0;
+      for (size_t i = 0; i < out.size(); ++i) {
+        distance += std::pow(static_cast<double>(out[i]) - expected[i], 2);
+        norm += std::pow(static_cast<double>(expected[i]), 2);
+      }
+      EXPECT_LE(std::sqrt(distance / norm), 0.02) << first << "+" << rows;
+      EXPECT_EQ(distance > 0 && out != RunAbsorbed(table(), layer, first, rows),
+                table().bf16_products);
+    }
+  }
+}
+
 // With BF16 products the worst case of the bound says little; what counts is the distance as a
 // whole.
 TEST_P(AttentionTest, DirectWithBf16ProductsStaysClose) {
@@ -222,8 +244,10 @@ TEST_P(AttentionTest, RowsDoNotDependOnTheirCompany) {
           }
         }
       };
-      compare([&](size_t first, size_t rows) { return RunAbsorbed(table(), layer, first, rows); });
       for (ActivationType products : {ActivationType::kF32, ActivationType::kBF16}) {
+        compare([&](size_t first, size_t rows) {
+          return RunAbsorbed(table(), layer, first, rows, products);
+        });
         compare([&](size_t first, size_t rows) {
           return RunDirect(table(), layer, first, rows, products);
         });

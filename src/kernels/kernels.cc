@@ -201,7 +201,8 @@ void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
   const size_t num_keys = args.first_position + args.num_rows;
   const size_t latent_dim = args.kv_lora_rank + args.qk_rope_head_dim;
-  ctx.Account(num_keys * args.cache.row_bytes, ActivationType::kF32,
+  args.products = ctx.ActivationFor(Matrix{.dtype = args.cache.dtype});
+  ctx.Account(num_keys * args.cache.row_bytes, args.products,
               NumPairs(args.first_position, args.num_rows) * args.num_heads *
                   (latent_dim + args.kv_lora_rank));
   const size_t head_groups = (args.num_heads + kTaskHeads - 1) / kTaskHeads;

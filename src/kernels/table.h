@@ -48,9 +48,13 @@ struct MatMulTransposedArgs {
 // Attention over the latent cache, absorbed form, for rows of one sequence:
 //   score[h][t] = scale * (q_latent[h] . c[t] + q_rope[h] . k_rope[t]),  t <= position of the row
 //   out[h] = sum_t softmax(score[h])[t] * c[t]
-// in F32 with a running maximum over blocks of kKeyBlock keys that begin at absolute positions.
+// summed in F32 with a running maximum over blocks of kKeyBlock keys that begin at absolute
+// positions.
 struct MlaAbsorbedArgs {
   LatentRows cache;
+  // kBF16 allows a table with bf16_products, over a cache in BF16, to round queries and softmax
+  // weights to BF16.
+  ActivationType products = ActivationType::kF32;
   size_t kv_lora_rank = 0;
   size_t qk_rope_head_dim = 0;
   float scale = 0;

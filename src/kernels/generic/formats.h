@@ -17,7 +17,8 @@
 //   kInnerM, kInnerN, kStreamN, kOuterM, kOuterN   shapes of tiles in registers
 //   I32, ZeroI32, DotI8, Opaque   for peak.h: sums of four products of unsigned and signed bytes; a
 //                                 value the optimiser must not look through
-//   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), SetPair(p): one pair in all lanes, DotPairs(a, b,
+//   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), SetPair(p): one pair in all lanes,
+//                                 LoadInterleaved(a, b[, n]): pairs (a[i], b[i]), DotPairs(a, b,
 //                                 sum): sums of products of pairs
 // Everything here is a template over P or constexpr, so that nothing compiled for a wide
 // instruction set can be shared with other files.

@@ -32,6 +32,12 @@ struct CacheFormat {
   using Rope = RopeFormat;
 };
 
+// cache.row(t), inlined.
+BALEEN_INLINE const std::byte* RowAt(const LatentRows& cache, size_t t) {
+  return cache.blocks[t / cache.block_tokens] + cache.offset_bytes +
+         t % cache.block_tokens * cache.row_bytes;
+}
+
 // Where `count` <= kKeyBlock consecutive rows lie.
 template <typename P>
 struct KeyRows {
@@ -41,13 +47,10 @@ struct KeyRows {
   BALEEN_INLINE KeyRows(const LatentRows& cache, const LatentLayout& layout, size_t first,
                         size_t count)
       : rope_distance(layout.rope_offset() - layout.latent_offset()) {
-    const size_t offset = cache.offset_bytes + layout.latent_offset();
     for (size_t i = 0; i < count; ++i) {
-      const size_t t = first + i;
-      const std::byte* latent =
-          cache.blocks[t / cache.block_tokens] + offset + t % cache.block_tokens * cache.row_bytes;
+      const std::byte* row = RowAt(cache, first + i);
       // Only kI8 has scales; they are in front.
-      rows[i] = {latent, reinterpret_cast<const float*>(latent - layout.latent_offset())};
+      rows[i] = {row + layout.latent_offset(), reinterpret_cast<const float*>(row)};
     }
   }
   BALEEN_INLINE const Row& operator[](size_t i) const { return rows[i]; }

@@ -95,7 +95,7 @@ void OuterTile(const Left& x, const WRows& w, size_t K, size_t n, size_t last, f
     }
   }
   for (size_t k = 0; k < K; ++k) {
-    const Row row = w[k];
+    const auto row = w[k];
     typename Product::Operand ws[N];
     for (size_t v = 0; v < N; ++v) {
       ws[v] =
