@@ -14,6 +14,7 @@
 #include <cstring>
 #include <dnnl.hpp>
 #include <map>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -100,6 +101,40 @@ class WeightPool {
   size_t used_ = 0;
 };
 
+// The same of tiles: codes at random, scales that keep results small.
+class TilePool {
+ public:
+  TilePool(const TileLayout& layout, size_t rows)
+      : matrix_{.rows = rows, .cols = layout.cols, .tiles = layout},
+        bytes_(kWeightPoolBytes + kTileAlignment) {
+    Random random(rows);
+    data_ = bytes_.data() + (-reinterpret_cast<uintptr_t>(bytes_.data())) % kTileAlignment;
+    for (size_t i = 0; i + 8 <= kWeightPoolBytes; i += 8) {
+      const uint64_t word = random.Next();
+      std::memcpy(data_ + i, &word, sizeof(word));
+    }
+    const uint16_t scale = F32ToF16(0.01f);
+    for (size_t t = 0; t + layout.tile_bytes() <= kWeightPoolBytes; t += layout.tile_bytes()) {
+      for (size_t i = 0; i < layout.zeros_offset(); i += 2) {
+        std::memcpy(data_ + t + i, &scale, sizeof(scale));
+      }
+    }
+  }
+  Matrix Next() {
+    if (used_ + matrix_.size_bytes() > kWeightPoolBytes) used_ = 0;
+    Matrix next = matrix_;
+    next.data = data_ + used_;
+    used_ += matrix_.size_bytes();
+    return next;
+  }
+
+ private:
+  Matrix matrix_;
+  std::vector<std::byte> bytes_;
+  std::byte* data_;
+  size_t used_ = 0;
+};
+
 // Counters of a run that read `bytes` and did `products` multiply-adds an iteration. The share is
 // of the nearer roof: that of reading or that of arithmetic.
 void Report(benchmark::State& state, double bytes, double products, double read_roof,
@@ -119,7 +154,7 @@ void BenchMatMul(benchmark::State& state, const KernelTable& table, const Shape&
   WeightPool weights(dtype, shape.N, shape.K);
   const std::vector<float> x(M * shape.K, 0.25f);
   std::vector<float> y(M * shape.N);
-  const ActivationType type = ctx.ActivationFor(weights.Next());
+  const ActivationType type = ctx.FormFor(weights.Next()).type;
   for (auto _ : state) {
     ArenaScope scope(ctx.arena);
     Operand operand(x.data(), M, shape.K, ctx);
@@ -129,6 +164,69 @@ void BenchMatMul(benchmark::State& state, const KernelTable& table, const Shape&
   Report(state, static_cast<double>(weights.Next().size_bytes()),
          static_cast<double>(M * shape.N * shape.K), roof.read_gb_per_s,
          type == ActivationType::kBF16 ? roof.gflops_bf16 : roof.gflops_f32);
+}
+
+void BenchTiles(benchmark::State& state, const KernelTable& table, const TileLayout& layout,
+                size_t rows, size_t M, bool i8) {
+  KernelContext ctx{.table = table, .pool = Pool(), .allow_i8_products = i8};
+  TilePool weights(layout, rows);
+  Random random(M);
+  std::vector<float> x(M * layout.cols);
+  for (float& value : x) value = random.Uniform() - 0.5f;
+  std::vector<float> y(M * rows);
+  for (auto _ : state) {
+    ArenaScope scope(ctx.arena);
+    Operand operand(x.data(), M, layout.cols, ctx);
+    MatMul(operand, weights.Next(), y.data(), ctx);
+  }
+  const baleen::Roof& roof = RoofOf(table);
+  Report(state, static_cast<double>(weights.Next().size_bytes()),
+         static_cast<double>(M * rows * layout.cols), roof.read_gb_per_s,
+         i8 ? roof.gops_i8 : roof.gflops_f32);
+}
+
+// A layer of V2-Lite's experts: each of `num_tokens` tokens goes to 6 of 64, drawn at random, and
+// to the shared one. The roof is the sum over the experts that are visited, as for a model.
+void BenchExperts(benchmark::State& state, const KernelTable& table, size_t bits, size_t group_cols,
+                  size_t num_tokens) {
+  constexpr size_t kHidden = 2048, kWidth = 1408, kExperts = 64, kChosen = 6;
+  KernelContext ctx{.table = table, .pool = Pool(), .roof = RoofOf(table)};
+  TilePool in({.cols = kHidden, .bits = bits, .group_cols = group_cols}, kWidth);
+  TilePool down({.cols = kWidth, .bits = bits, .group_cols = group_cols}, kHidden);
+  Random random(num_tokens);
+  std::vector<std::vector<int32_t>> rows(kExperts);
+  for (size_t t = 0; t < num_tokens; ++t) {
+    for (size_t chosen = 0; chosen < kChosen;) {
+      auto& expert = rows[random.Below(kExperts)];
+      if (!expert.empty() && expert.back() == static_cast<int32_t>(t)) continue;
+      expert.push_back(static_cast<int32_t>(t));
+      ++chosen;
+    }
+  }
+  std::vector<int32_t> all(num_tokens);
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<float> x(num_tokens * kHidden), out(x.size());
+  for (float& value : x) value = random.Uniform() - 0.5f;
+  for (auto _ : state) {
+    ArenaScope scope(ctx.arena);
+    std::vector<SwiGluGroup> groups;
+    for (const auto& expert : rows) {
+      if (expert.empty()) continue;
+      groups.push_back({.gate = in.Next(), .up = in.Next(), .down = down.Next(), .rows = expert});
+    }
+    // The shared expert is two experts wide.
+    for (size_t i = 0; i < 2; ++i) {
+      groups.push_back({.gate = in.Next(), .up = in.Next(), .down = down.Next(), .rows = all});
+    }
+    Operand operand(x.data(), num_tokens, kHidden, ctx);
+    GroupedSwiGlu(operand, groups, out.data(), ctx);
+  }
+  using benchmark::Counter;
+  state.counters["GB/s"] =
+      Counter(static_cast<double>(ctx.work.weight_bytes) / 1e9, Counter::kIsRate);
+  state.counters["GFLOP/s"] =
+      Counter(static_cast<double>(ctx.work.operations) / 1e9, Counter::kIsRate);
+  state.counters["roof_share"] = Counter(ctx.work.roof_seconds, Counter::kIsRate);
 }
 
 // oneDNN on the same weights. `packed`: they are first brought into the order that oneDNN likes
@@ -273,6 +371,38 @@ void RegisterMatMuls(const KernelTable& table) {
   }
 }
 
+void RegisterTiles(const KernelTable& table) {
+  struct Form {
+    const char* name;
+    size_t bits, group_cols;
+    bool i8;
+  };
+  constexpr Form kForms[] = {{"int4_g128", 4, 128, true},
+                             {"int4_g32", 4, 32, true},
+                             {"int8_g128", 8, 128, true},
+                             {"int8_g32", 8, 32, true},
+                             {"int4_g32_f32", 4, 32, false}};
+  for (const Form& form : kForms) {
+    const std::string prefix = std::string("/") + table.name + "/" + form.name + "/";
+    for (const Shape& shape : kShapes) {
+      const TileLayout layout = {.cols = shape.K, .bits = form.bits, .group_cols = form.group_cols};
+      for (size_t M : {1, 2, 4, 8, 16, 64, 512}) {
+        Register("tiles" + prefix + shape.name + "/M" + std::to_string(M),
+                 [&table, layout, shape, form, M](auto& state) {
+                   BenchTiles(state, table, layout, shape.N, M, form.i8);
+                 });
+      }
+    }
+    if (!form.i8) continue;
+    for (size_t num_tokens : {1, 8, 16, 32, 512}) {
+      Register("experts" + prefix + "tokens" + std::to_string(num_tokens),
+               [&table, form, num_tokens](auto& state) {
+                 BenchExperts(state, table, form.bits, form.group_cols, num_tokens);
+               });
+    }
+  }
+}
+
 void RegisterOneDnn(const KernelTable& best) {
   for (bool bf16 : {true, false}) {
     if (bf16 && !best.bf16_products) continue;
@@ -327,6 +457,7 @@ int Main(int argc, char** argv) {
                 table->name, Pool().num_threads(), roof.read_gb_per_s, roof.gflops_f32,
                 roof.gflops_bf16, roof.gops_i8);
     RegisterMatMuls(*table);
+    RegisterTiles(*table);
     RegisterAttention(*table);
   }
   if (!tables.empty()) RegisterOneDnn(*tables.front());

@@ -15,9 +15,9 @@ struct ModelPath {
 
 // MODEL is a directory, a weights file in one, a GGUF file, or a hub id
 // ("deepseek-ai/DeepSeek-V2-Lite") that the local Hugging Face cache holds (HF_HUB_CACHE, HF_HOME,
-// or the default place; these are the only environment variables that the library reads). Nothing
-// is ever downloaded. Errors: kNotFound, with the command that would download it; kUnimplemented, a
-// file of a kind that is not read here.
+// or the default place; these and XDG_CACHE_HOME, for tile_cache.h, are the only environment
+// variables that the library reads). Nothing is ever downloaded. Errors: kNotFound, with the
+// command that would download it; kUnimplemented, a file of a kind that is not read here.
 ModelPath ResolveModel(const std::string& model);
 
 }  // namespace baleen

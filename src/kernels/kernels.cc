@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/tasks.h"
 
 namespace baleen::kernels {
 
@@ -11,26 +12,8 @@ namespace {
 // Rows of weights that one task takes: enough that handing out tasks costs nothing (64 rows of
 // 2,048 BF16 weights are 256 KiB), few enough that two threads end together.
 constexpr size_t kTaskRows = 64;
-
-size_t NumSlices(size_t rows) { return (rows + kTaskRows - 1) / kTaskRows; }
-
-Matrix Slice(const Matrix& w, size_t slice) {
-  const size_t begin = slice * kTaskRows;
-  return w.Rows(begin, std::min(kTaskRows, w.rows - begin));
-}
-
-// Scratch of one size for each thread.
-class ThreadScratch {
- public:
-  ThreadScratch(size_t bytes, KernelContext& ctx)
-      : bytes_((bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment),
-        data_(ctx.arena.Allocate<std::byte>(bytes_ * ctx.pool.num_threads())) {}
-  std::byte* Of(size_t thread) const { return data_ + thread * bytes_; }
-
- private:
-  size_t bytes_;
-  std::byte* data_;
-};
+// Rows of activations that one task brings into another form.
+constexpr size_t kPackRows = 64;
 
 }  // namespace
 
@@ -38,14 +21,33 @@ void KernelContext::Account(uint64_t bytes, ActivationType type, uint64_t produc
   work.weight_bytes += bytes;
   work.operations += 2 * products;
   if (roof.read_gb_per_s == 0) return;
-  const double peak = type == ActivationType::kBF16 ? roof.gflops_bf16 : roof.gflops_f32;
+  double peak = roof.gflops_f32;
+  if (type == ActivationType::kBF16) peak = roof.gflops_bf16;
+  // The scalar table multiplies whole numbers at the speed of its floats.
+  if (type == ActivationType::kI8 && roof.gops_i8 > 0) peak = roof.gops_i8;
   work.roof_seconds += std::max(static_cast<double>(bytes) / (roof.read_gb_per_s * 1e9),
                                 2 * static_cast<double>(products) / (peak * 1e9));
 }
 
+namespace {
+
+size_t FormIdx(const ActivationForm& form) {
+  switch (form.type) {
+    case ActivationType::kF32:
+      return 0;
+    case ActivationType::kBF16:
+      return 1;
+    case ActivationType::kI8:
+      break;
+  }
+  return form.group_cols == 32 ? 2 : form.group_cols == 64 ? 3 : 4;
+}
+
+}  // namespace
+
 Operand::Operand(const float* x, size_t rows, size_t cols, size_t x_stride, KernelContext& ctx)
     : rows_(rows), cols_(cols), ctx_(ctx) {
-  forms_[static_cast<size_t>(ActivationType::kF32)] = {
+  forms_[FormIdx({})] = {
       .type = ActivationType::kF32,
       .data = reinterpret_cast<const std::byte*>(x),
       .rows = rows,
@@ -54,133 +56,69 @@ Operand::Operand(const float* x, size_t rows, size_t cols, size_t x_stride, Kern
   };
 }
 
-const Activations& Operand::As(ActivationType type) {
-  Activations& form = forms_[static_cast<size_t>(type)];
-  if (form.data == nullptr) {
-    const Activations& source = forms_[static_cast<size_t>(ActivationType::kF32)];
-    const size_t row_bytes = cols_ * ActivationSize(type);
-    std::byte* data = ctx_.arena.Allocate<std::byte>(rows_ * row_bytes);
-    const size_t num_tasks = (rows_ + kTaskRows - 1) / kTaskRows;
+const Activations& Operand::As(const ActivationForm& form) {
+  Activations& activations = forms_[FormIdx(form)];
+  if (activations.data == nullptr) {
+    const Activations& source = forms_[FormIdx({})];
+    activations = NewActivations(form, rows_, cols_, ctx_.arena);
+    const size_t num_tasks = (rows_ + kPackRows - 1) / kPackRows;
     ctx_.pool.ParallelFor(num_tasks, [&](size_t task, size_t) {
-      const size_t end = std::min(rows_, (task + 1) * kTaskRows);
-      for (size_t r = task * kTaskRows; r < end; ++r) {
-        ctx_.table.pack(reinterpret_cast<const float*>(source.row(r)), cols_, type,
-                        data + r * row_bytes);
+      const size_t end = std::min(rows_, (task + 1) * kPackRows);
+      for (size_t r = task * kPackRows; r < end; ++r) {
+        PackInto(activations, r, reinterpret_cast<const float*>(source.row(r)), 0, cols_,
+                 ctx_.table);
       }
     });
-    form = {.type = type, .data = data, .rows = rows_, .cols = cols_, .row_bytes = row_bytes};
   }
-  return form;
+  return activations;
 }
 
-void MatMul(Operand& x, const Matrix& w, float* y, KernelContext& ctx) {
-  MatMul(x, w, ctx.ActivationFor(w), y, ctx);
+Activations Operand::Reordered(std::span<const int32_t> rows, const Matrix& w) {
+  const ActivationForm form = ctx_.FormFor(w);
+  if (w.column_order == nullptr) return As(form);
+  const Activations& source = forms_[FormIdx({})];
+  const size_t num_rows = rows.empty() ? rows_ : rows.size();
+  const Activations result = NewActivations(form, num_rows, cols_, ctx_.arena);
+  ArenaScope scope(ctx_.arena);
+  const ThreadScratch gathered(cols_ * sizeof(float), ctx_);
+  ctx_.pool.ParallelFor(num_rows, [&](size_t i, size_t thread) {
+    const size_t r = rows.empty() ? i : static_cast<size_t>(rows[i]);
+    const auto* x = reinterpret_cast<const float*>(source.row(r));
+    float* row = reinterpret_cast<float*>(gathered.Of(thread));
+    for (size_t c = 0; c < cols_; ++c) row[c] = x[w.column_order[c]];
+    PackInto(result, i, row, 0, cols_, ctx_.table);
+  });
+  return result;
 }
 
-void MatMul(Operand& x, const Matrix& w, ActivationType type, float* y, KernelContext& ctx) {
-  BALEEN_CHECK(x.cols() == w.cols);
-  ctx.Account(w.size_bytes(), type, x.rows() * w.rows * w.cols);
-  const Activations& activations = x.As(type);
+namespace {
+
+void Multiply(const Activations& x, const Matrix& w, float* y, KernelContext& ctx) {
+  ctx.Account(w.size_bytes(), x.type, x.rows * w.rows * w.cols);
   ArenaScope scope(ctx.arena);
   ThreadScratch scratch(MatMulScratchBytes(w.cols), ctx);
-  ctx.pool.ParallelFor(NumSlices(w.rows), [&](size_t slice, size_t thread) {
-    ctx.table.matmul({.x = activations,
-                      .num_rows = x.rows(),
-                      .w = Slice(w, slice),
+  ctx.pool.ParallelFor(NumSlices(w.rows, kTaskRows), [&](size_t slice, size_t thread) {
+    ctx.table.matmul({.x = x,
+                      .num_rows = x.rows,
+                      .w = Slice(w, slice, kTaskRows),
                       .y = y + slice * kTaskRows,
                       .y_stride = w.rows,
                       .scratch = scratch.Of(thread)});
   });
 }
 
-void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
-                   KernelContext& ctx) {
+}  // namespace
+
+void MatMul(Operand& x, const Matrix& w, float* y, KernelContext& ctx) {
+  BALEEN_CHECK(x.cols() == w.cols);
+  if (w.column_order == nullptr) return Multiply(x.As(ctx.FormFor(w)), w, y, ctx);
   ArenaScope scope(ctx.arena);
+  Multiply(x.Reordered({}, w), w, y, ctx);
+}
 
-  // The hidden activations of each group, in the form that its down_proj asks for, and the tasks
-  // of the first phase: (group, slice of the intermediate width).
-  struct Task {
-    size_t group, slice;
-  };
-  auto* hidden = ctx.arena.Allocate<Activations>(groups.size());
-  size_t num_tasks = 0, max_rows = 0, max_cols = x.cols();
-  for (const SwiGluGroup& group : groups) num_tasks += NumSlices(group.gate.rows);
-  auto* tasks = ctx.arena.Allocate<Task>(num_tasks);
-  num_tasks = 0;
-  for (size_t g = 0; g < groups.size(); ++g) {
-    const SwiGluGroup& group = groups[g];
-    BALEEN_CHECK(group.gate.cols == x.cols() && group.down.cols == group.gate.rows);
-    const ActivationType type = ctx.ActivationFor(group.down);
-    const size_t row_bytes = group.down.cols * ActivationSize(type);
-    hidden[g] = {.type = type,
-                 .data = ctx.arena.Allocate<std::byte>(group.rows.size() * row_bytes),
-                 .rows = group.rows.size(),
-                 .cols = group.down.cols,
-                 .row_bytes = row_bytes};
-    for (const Matrix* w : {&group.gate, &group.up, &group.down}) {
-      ctx.Account(w->size_bytes(), ctx.ActivationFor(*w), group.rows.size() * w->rows * w->cols);
-    }
-    max_rows = std::max(max_rows, group.rows.size());
-    max_cols = std::max(max_cols, group.down.cols);
-    for (size_t s = 0; s < NumSlices(group.gate.rows); ++s) tasks[num_tasks++] = {g, s};
-    x.As(ctx.ActivationFor(group.gate));
-    x.As(ctx.ActivationFor(group.up));
-  }
-  const size_t tile_bytes = max_rows * kTaskRows * sizeof(float);
-  ThreadScratch unpacked(MatMulScratchBytes(max_cols), ctx);
-  ThreadScratch tiles(2 * tile_bytes, ctx);
-
-  ctx.pool.ParallelFor(num_tasks, [&](size_t task, size_t thread) {
-    const auto [g, slice] = tasks[task];
-    const SwiGluGroup& group = groups[g];
-    const size_t begin = slice * kTaskRows;
-    const size_t width = std::min(kTaskRows, group.gate.rows - begin);
-    float* tile = reinterpret_cast<float*>(tiles.Of(thread));
-    const bool keep = group.gate_out != nullptr;
-    const size_t stride = keep ? group.gate.rows : kTaskRows;
-    float* gate = keep ? group.gate_out + begin : tile;
-    float* up = keep ? group.up_out + begin : tile + max_rows * kTaskRows;
-    const auto multiply = [&](const Matrix& w, float* y) {
-      ctx.table.matmul({.x = x.As(ctx.ActivationFor(w)),
-                        .x_rows = group.rows.data(),
-                        .num_rows = group.rows.size(),
-                        .w = Slice(w, slice),
-                        .y = y,
-                        .y_stride = stride,
-                        .scratch = unpacked.Of(thread)});
-    };
-    multiply(group.gate, gate);
-    multiply(group.up, up);
-    for (size_t m = 0; m < group.rows.size(); ++m) {
-      float* row = tile + m * kTaskRows;
-      ctx.table.swiglu(gate + m * stride, up + m * stride, width, row);
-      auto* target = const_cast<std::byte*>(hidden[g].row(m));
-      ctx.table.pack(row, width, hidden[g].type, target + begin * ActivationSize(hidden[g].type));
-    }
-  });
-
-  // Second phase: each task owns a slice of the output's columns and adds up the groups in order.
-  const size_t out_cols = groups.empty() ? 0 : groups[0].down.rows;
-  ctx.pool.ParallelFor(NumSlices(out_cols), [&](size_t slice, size_t thread) {
-    const size_t begin = slice * kTaskRows;
-    const size_t width = std::min(kTaskRows, out_cols - begin);
-    for (size_t r = 0; r < x.rows(); ++r) std::fill_n(out + r * out_cols + begin, width, 0.0f);
-    float* y = reinterpret_cast<float*>(tiles.Of(thread));
-    for (size_t g = 0; g < groups.size(); ++g) {
-      const SwiGluGroup& group = groups[g];
-      ctx.table.matmul({.x = hidden[g],
-                        .num_rows = group.rows.size(),
-                        .w = Slice(group.down, slice),
-                        .y = y,
-                        .y_stride = kTaskRows,
-                        .scratch = unpacked.Of(thread)});
-      for (size_t m = 0; m < group.rows.size(); ++m) {
-        const float weight = group.row_weights ? group.row_weights[m] : 1.0f;
-        ctx.table.add_scaled(weight, y + m * kTaskRows, width,
-                             out + group.rows[m] * out_cols + begin);
-      }
-    }
-  });
+void MatMul(Operand& x, const Matrix& w, const ActivationForm& form, float* y, KernelContext& ctx) {
+  BALEEN_CHECK(x.cols() == w.cols && w.column_order == nullptr);
+  Multiply(x.As(form), w, y, ctx);
 }
 
 namespace {
@@ -201,7 +139,7 @@ void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
   const size_t num_keys = args.first_position + args.num_rows;
   const size_t latent_dim = args.kv_lora_rank + args.qk_rope_head_dim;
-  args.products = ctx.ActivationFor(Matrix{.dtype = args.cache.dtype});
+  args.products = ctx.FormFor(Matrix{.dtype = args.cache.dtype}).type;
   ctx.Account(num_keys * args.cache.row_bytes, args.products,
               NumPairs(args.first_position, args.num_rows) * args.num_heads *
                   (latent_dim + args.kv_lora_rank));
@@ -228,7 +166,8 @@ void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx) {
 
 void MlaDirect(MlaDirectArgs args, KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
-  args.products = ctx.ActivationFor(args.kv_b);
+  // Tiles are rebuilt from their exact values: whole numbers would round the latents once more.
+  args.products = args.kv_b.is_tiled() ? ActivationType::kF32 : ctx.FormFor(args.kv_b).type;
   const size_t num_keys = args.first_position + args.num_rows;
   ctx.Account(args.kv_b.size_bytes() + num_keys * args.cache.row_bytes, args.products,
               num_keys * args.kv_b.rows * args.kv_b.cols);
@@ -250,6 +189,7 @@ void MlaDirect(MlaDirectArgs args, KernelContext& ctx) {
 namespace {
 
 void AccountHeads(const HeadMatMulArgs& args, KernelContext& ctx) {
+  BALEEN_CHECK(args.w.column_order == nullptr);
   const size_t rows = args.num_heads * args.used_rows;
   ctx.Account(args.w.size_bytes() / args.w.rows * rows, ActivationType::kF32,
               args.num_rows * rows * args.w.cols);

@@ -23,12 +23,21 @@
 
 namespace baleen::kernels {
 
+// The form that activations take for a product.
+struct ActivationForm {
+  ActivationType type = ActivationType::kF32;
+  size_t group_cols = 0;  // kI8 only
+
+  bool operator==(const ActivationForm&) const = default;
+};
+
 // What an operation needs besides its arguments. Does not own the table or the pool.
 struct KernelContext {
   const KernelTable& table;
   ThreadPool& pool;
-  // Whether BF16 weights may be multiplied in BF16; else everything is multiplied in F32.
+  // Whether BF16 weights may be multiplied in BF16, and tiles in whole numbers; else in F32.
   bool allow_bf16_products = true;
+  bool allow_i8_products = true;
   Arena arena = {};
 
   // What has been computed with this context, priced by `roof` (zeros: not priced).
@@ -40,10 +49,13 @@ struct KernelContext {
   void Account(uint64_t bytes, ActivationType type, uint64_t products);
 
   // The form that activations take for a product with `w`.
-  ActivationType ActivationFor(const Matrix& w) const {
-    return allow_bf16_products && table.bf16_products && w.dtype == DType::kBF16
-               ? ActivationType::kBF16
-               : ActivationType::kF32;
+  ActivationForm FormFor(const Matrix& w) const {
+    if (w.is_tiled()) {
+      if (!allow_i8_products) return {};
+      return {.type = ActivationType::kI8, .group_cols = w.tiles.segment_cols()};
+    }
+    const bool bf16 = allow_bf16_products && table.bf16_products && w.dtype == DType::kBF16;
+    return {.type = bf16 ? ActivationType::kBF16 : ActivationType::kF32};
   }
 };
 
@@ -57,7 +69,10 @@ class Operand {
   Operand(const float* x, size_t rows, size_t cols, KernelContext& ctx)
       : Operand(x, rows, cols, cols, ctx) {}
 
-  const Activations& As(ActivationType type);
+  const Activations& As(const ActivationForm& form);
+  // Rows `rows` (empty: all), their columns in the order that `w` asks for. The order is the
+  // caller's to keep: without one it is As(form), where rows keep their numbers.
+  Activations Reordered(std::span<const int32_t> rows, const Matrix& w);
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
 
@@ -65,12 +80,13 @@ class Operand {
   size_t rows_;
   size_t cols_;
   KernelContext& ctx_;
-  std::array<Activations, kNumActivationTypes> forms_;
+  // F32, BF16, and whole numbers in groups of 32, 64 and 128.
+  std::array<Activations, 5> forms_;
 };
 
-// y [x.rows, w.rows] = x w^T. `type` overrides the form (the router multiplies in F32 always).
+// y [x.rows, w.rows] = x w^T. `form` overrides the form (the router multiplies in F32 always).
 void MatMul(Operand& x, const Matrix& w, float* y, KernelContext& ctx);
-void MatMul(Operand& x, const Matrix& w, ActivationType type, float* y, KernelContext& ctx);
+void MatMul(Operand& x, const Matrix& w, const ActivationForm& form, float* y, KernelContext& ctx);
 
 // One SwiGLU network and the rows that visit it: for each i,
 //   out[rows[i]] += row_weights[i] * down (silu(gate x[rows[i]]) * up x[rows[i]]).
@@ -94,7 +110,8 @@ void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx);
 void MlaDirect(MlaDirectArgs args, KernelContext& ctx);
 
 // For each of num_heads heads h and rows m: y[m, h] = x[m, h] W_h, W_h = w rows
-// [h * head_rows + first_row, ... + K). x [rows, num_heads, *] with K values used from x_offset on.
+// [h * head_rows + first_row, ... + K), of tiles whole ones in the order of columns. x [rows,
+// num_heads, *] with K values used from x_offset on.
 struct HeadMatMulArgs {
   const float* x = nullptr;
   size_t x_row_stride = 0, x_head_stride = 0;

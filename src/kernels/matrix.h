@@ -57,11 +57,27 @@ struct Matrix {
 
 // The form in which activations enter a product. It decides the arithmetic: kF32 multiplies in
 // F32 (weights are widened exactly), kBF16 rounds activations to BF16 (nearest even) and sums
-// products of BF16 in F32.
-enum class ActivationType : uint8_t { kF32, kBF16 };
-inline constexpr size_t kNumActivationTypes = 2;
+// products of BF16 in F32, kI8 rounds them to whole numbers (I8Row) and meets tiles only.
+enum class ActivationType : uint8_t { kF32, kBF16, kI8 };
 
+// Bytes of one activation of a type that has a size for one.
 inline size_t ActivationSize(ActivationType type) { return type == ActivationType::kF32 ? 4 : 2; }
+
+// How a row of kI8 lies in memory: whole numbers in [-127, 127], filled up with zeros to a multiple
+// of 64; an F32 scale for each group of columns; and for each group the sum of its numbers times
+// -8, as the zero point of symmetric codes of 4 bits asks. x = number * scale, scale = max |x| /
+// 127.
+struct I8Row {
+  size_t cols = 0;
+  size_t group_cols = 0;  // 32, 64 or 128
+
+  [[gnu::always_inline]] size_t num_groups() const { return (cols + group_cols - 1) / group_cols; }
+  [[gnu::always_inline]] size_t scales_offset() const { return (cols + 63) / 64 * 64; }
+  [[gnu::always_inline]] size_t sums_offset() const { return scales_offset() + num_groups() * 4; }
+  [[gnu::always_inline]] size_t bytes() const {
+    return (sums_offset() + num_groups() * 4 + 63) / 64 * 64;
+  }
+};
 
 // Activations [rows, cols] in one of these forms. Does not own the data.
 struct Activations {
@@ -69,7 +85,8 @@ struct Activations {
   const std::byte* data = nullptr;
   size_t rows = 0;
   size_t cols = 0;
-  size_t row_bytes = 0;  // distance between rows
+  size_t row_bytes = 0;   // distance between rows
+  size_t group_cols = 0;  // kI8 only
 
   const std::byte* row(size_t r) const { return data + r * row_bytes; }
 };

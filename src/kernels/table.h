@@ -18,6 +18,10 @@
 namespace baleen::kernels {
 
 // y[m, n] = sum_k x[row(m), k] * w[n, k], with row(m) = x_rows ? x_rows[m] : m.
+// Tiles and kI8 (x's groups are the segments of the tiles), the same bits with every table: over
+// the groups of x in ascending order, y = fma(float(sum of whole numbers), scale of w * scale of x,
+// y). The columns of x are in the order of the tiles. Tiles and kF32: one chain of fused
+// multiply-adds for each output, k ascending. Tiles and kBF16: not provided.
 struct MatMulArgs {
   Activations x;                    // [*, K]
   const int32_t* x_rows = nullptr;  // [num_rows] or null
@@ -35,7 +39,8 @@ inline size_t MatMulScratchBytes(size_t cols) {
 }
 
 // y[m, n] = sum_k x[m, k] * w[k, n] in F32, k ascending, one fused multiply-add chain for each
-// output.
+// output. Tiles: one vector of running sums for each output, taking k in steps of one vector, then
+// folded in halves; K is a multiple of 16.
 struct MatMulTransposedArgs {
   const float* x = nullptr;  // [M, K], rows x_stride apart
   size_t x_stride = 0;
@@ -170,8 +175,11 @@ struct KernelTable {
   void (*add_scaled)(float a, const float* x, size_t n, float* y);
   // Row r of w as F32.
   void (*decode_row)(const Matrix& w, size_t r, float* out);
-  // n floats into the form `type`.
+  // n floats into the form `type`, kF32 or kBF16.
   void (*pack)(const float* x, size_t n, ActivationType type, std::byte* out);
+  // Columns [begin, begin + n) of a row, which are whole groups but for the last of the row, into
+  // the kI8 row `out`; x[0] is column `begin`. The same bits with every table.
+  void (*pack_i8)(const float* x, const I8Row& layout, size_t begin, size_t n, std::byte* out);
   // Pairs (2i, 2i+1) of x turned by the angle of (cos[i], sin[i]).
   void (*rotate_pairs)(float* x, const float* cos, const float* sin, size_t num_pairs);
 

@@ -112,7 +112,7 @@ void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer
   float* scores = memory.Allocate<float>(rows * num_experts);
   int32_t* chosen = memory.Allocate<int32_t>(rows * k);
   float* chosen_weights = memory.Allocate<float>(rows * k);
-  MatMul(input, weights.router, kernels::ActivationType::kF32, scores, ctx);
+  MatMul(input, weights.router, kernels::ActivationForm{}, scores, ctx);
   ForRows(rows, ctx, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
       Route(config, scores + r * num_experts, weights.e_score_correction_bias, chosen + r * k,

@@ -66,6 +66,7 @@ struct ModelWeights {
   // What the views point into.
   std::deque<std::vector<float>> owned;
   std::shared_ptr<const void> source;
+  std::shared_ptr<const void> tiles;  // null: nothing was repacked
 };
 
 }  // namespace baleen

@@ -17,6 +17,7 @@
 #include "base/machine.h"
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/repack.h"
 #include "kernels/registry.h"
 #include "kernels/roof.h"
 #include "model/forward.h"
@@ -55,7 +56,7 @@ std::vector<int> CpusFor(const EngineOptions& options) {
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(Checkpoint checkpoint, const EngineOptions& options);
+  EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std::string note);
   ~EngineImpl() override;
 
   const ModelInfo& info() const override { return info_; }
@@ -131,14 +132,16 @@ class EngineImpl final : public Engine {
   std::thread thread_;
 };
 
-EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options)
+// `note`: for the user, from the opening; may be empty.
+EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std::string note)
     : text_(std::move(checkpoint.text)),
       model_(checkpoint.config.model, std::move(checkpoint.weights)),
       pool_(options.num_threads == 0 ? CpusFor(options).size() : options.num_threads,
             CpusFor(options)),
       ctx_{.table = kernels::SelectKernels(options.isa),
            .pool = pool_,
-           .allow_bf16_products = options.precision != Precision::kF32},
+           .allow_bf16_products = options.precision != Precision::kF32,
+           .allow_i8_products = options.precision != Precision::kF32},
       has_weights_(checkpoint.source != nullptr),
       max_decode_wait_seconds_(options.max_decode_wait_seconds),
       max_waiting_tokens_(options.max_waiting_tokens) {
@@ -157,6 +160,7 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options)
   for (const std::string& key : checkpoint.config.ignored_keys) {
     info_.notes.push_back("config.json: " + key + " is not used");
   }
+  if (!note.empty()) info_.notes.push_back(std::move(note));
   text_.Describe(info_);
   if (!has_weights_) return;
 
@@ -466,10 +470,15 @@ std::unique_ptr<Engine> Engine::Open(const std::string& model, const EngineOptio
   if (options.max_sequences == 0 || options.prefill_chunk_tokens == 0) {
     Throw(ErrorCode::kInvalidArgument, "max_sequences and prefill_chunk_tokens must not be 0");
   }
-  return std::make_unique<EngineImpl>(
-      OpenCheckpoint(model,
-                     options.tokenizer_only ? CheckpointPart::kTextOnly : CheckpointPart::kAll),
-      options);
+  Checkpoint checkpoint = OpenCheckpoint(
+      model, options.tokenizer_only ? CheckpointPart::kTextOnly : CheckpointPart::kAll);
+  std::string note;
+  if (!options.tokenizer_only) {
+    const size_t num_threads =
+        options.num_threads > 0 ? options.num_threads : CpusFor(options).size();
+    note = RepackWeights(checkpoint, {.num_threads = num_threads});
+  }
+  return std::make_unique<EngineImpl>(std::move(checkpoint), options, std::move(note));
 }
 
 }  // namespace baleen

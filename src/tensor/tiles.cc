@@ -60,16 +60,32 @@ void PackTile(const TileLayout& layout, const TileRows& rows, std::byte* tile) {
   }
 }
 
-float TileValue(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
-  const size_t per_group = (col / layout.group_cols * kTileRows + row) * 2;
-  const float scale = F16ToF32(LoadU16(tile + per_group));
-  const int zero =
-      layout.has_zeros ? LoadU16(tile + layout.zeros_offset() + per_group) : 1 << (layout.bits - 1);
+namespace {
+
+// Where the scale or zero of an element lies in its part of the tile.
+size_t GroupOffset(const TileLayout& layout, size_t row, size_t col) {
+  return (col / layout.group_cols * kTileRows + row) * 2;
+}
+
+}  // namespace
+
+int TileNumber(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
+  const int zero = layout.has_zeros
+                       ? LoadU16(tile + layout.zeros_offset() + GroupOffset(layout, row, col))
+                       : 1 << (layout.bits - 1);
   const size_t block = col / layout.block_cols(), place = col % layout.block_cols();
   const std::byte* word = tile + layout.codes_offset() + (block * kTileRows + row) * 4;
   int code = std::to_integer<int>(word[place % 4]);
   if (layout.bits == 4) code = place < 4 ? code & 15 : code >> 4;
-  return static_cast<float>(code - zero) * scale;
+  return code - zero;
+}
+
+float TileScale(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
+  return F16ToF32(LoadU16(tile + GroupOffset(layout, row, col)));
+}
+
+float TileValue(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
+  return static_cast<float>(TileNumber(layout, tile, row, col)) * TileScale(layout, tile, row, col);
 }
 
 }  // namespace baleen

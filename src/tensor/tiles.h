@@ -65,7 +65,7 @@ struct TileLayout {
   }
   // Columns that a product sums before it scales: those that share a scale on both sides.
   BALEEN_TILES_INLINE size_t segment_cols() const {
-    return group_cols < kActivationGroup ? group_cols : kActivationGroup;
+    return group_cols == 32 || group_cols == 64 ? group_cols : kActivationGroup;
   }
 
   bool operator==(const TileLayout&) const = default;
@@ -89,7 +89,9 @@ struct TileRows {
 // Writes layout.tile_bytes() to `tile`. Threads: any.
 void PackTile(const TileLayout& layout, const TileRows& rows, std::byte* tile);
 
-// One element of a tile, row < 16.
+// One element of a tile, row < 16: code - zero, the scale, and their product.
+int TileNumber(const TileLayout& layout, const std::byte* tile, size_t row, size_t col);
+float TileScale(const TileLayout& layout, const std::byte* tile, size_t row, size_t col);
 float TileValue(const TileLayout& layout, const std::byte* tile, size_t row, size_t col);
 
 }  // namespace baleen

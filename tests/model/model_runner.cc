@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "checkpoint/repack.h"
+
 namespace baleen {
 
 namespace {
@@ -67,8 +69,9 @@ class Collector final : public ForwardObserver {
 
 }  // namespace
 
-ModelRunner::ModelRunner(const std::string& directory) {
+ModelRunner::ModelRunner(const std::string& directory, bool repack) {
   Checkpoint checkpoint = OpenCheckpoint(directory);
+  if (repack) RepackWeights(checkpoint, {.min_file_bytes = ~uint64_t{0}});
   model_ = std::make_unique<Model>(checkpoint.config.model, std::move(checkpoint.weights));
 }
 
@@ -76,8 +79,10 @@ RunResult ModelRunner::Run(const std::vector<int32_t>& ids, const RunOptions& op
   RunResult result;
   const CacheLayout layout = MakeCacheLayout(config(), options.cache_dtype, kBlockTokens);
   ThreadPool pool(options.num_threads);
-  kernels::KernelContext ctx{
-      .table = *options.table, .pool = pool, .allow_bf16_products = options.bf16_products};
+  kernels::KernelContext ctx{.table = *options.table,
+                             .pool = pool,
+                             .allow_bf16_products = options.bf16_products,
+                             .allow_i8_products = options.i8_products};
   Cache cache(layout, ids.size());
   Cache company_cache(layout, std::max<size_t>(1, options.company.size()));
   Collector collector(config(), result);
@@ -119,8 +124,10 @@ std::vector<int32_t> ModelRunner::Greedy(const std::vector<int32_t>& prompt, siz
                                          const RunOptions& options) const {
   const CacheLayout layout = MakeCacheLayout(config(), options.cache_dtype, kBlockTokens);
   ThreadPool pool(options.num_threads);
-  kernels::KernelContext ctx{
-      .table = *options.table, .pool = pool, .allow_bf16_products = options.bf16_products};
+  kernels::KernelContext ctx{.table = *options.table,
+                             .pool = pool,
+                             .allow_bf16_products = options.bf16_products,
+                             .allow_i8_products = options.i8_products};
   Cache cache(layout, prompt.size() + count);
   std::vector<int32_t> ids = prompt;
   std::vector<float> hidden(config().hidden_size), logits(config().vocab_size);

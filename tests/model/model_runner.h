@@ -18,6 +18,7 @@ struct RunOptions {
   size_t num_threads = 1;
   size_t chunk = 512;  // rows of a sequence in one pass
   bool bf16_products = false;
+  bool i8_products = false;
   DType cache_dtype = DType::kF32;
   // A second sequence that runs in the same batches, in the other form; empty: none.
   std::vector<int32_t> company = {};
@@ -37,7 +38,8 @@ struct RunResult {
 
 class ModelRunner {
  public:
-  explicit ModelRunner(const std::string& directory);
+  // With `repack`, weights that can be tiles become tiles, in memory.
+  explicit ModelRunner(const std::string& directory, bool repack = false);
 
   const ModelConfig& config() const { return model_->config(); }
 

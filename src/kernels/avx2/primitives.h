@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/generic/formats.h"
 #include "kernels/generic/inline.h"
 
 namespace baleen::kernels::avx2 {
@@ -121,9 +122,88 @@ struct Primitives {
 
   using I32 = __m256i;
   BALEEN_INLINE static I32 ZeroI32() { return _mm256_setzero_si256(); }
+  BALEEN_INLINE static I32 SetI32(int32_t value) { return _mm256_set1_epi32(value); }
+  BALEEN_INLINE static I32 LoadI32(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  }
+  BALEEN_INLINE static I32 LoadU16(const void* p) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  BALEEN_INLINE static I32 RepeatI32(const void* p) {
+    int32_t value;
+    __builtin_memcpy(&value, p, sizeof(value));
+    return _mm256_set1_epi32(value);
+  }
+  BALEEN_INLINE static I32 AddI32(I32 a, I32 b) { return _mm256_add_epi32(a, b); }
+  BALEEN_INLINE static int32_t ReduceAddI32(I32 v) {
+    const __m128i quad = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    const __m128i pair = _mm_add_epi32(quad, _mm_unpackhi_epi64(quad, quad));
+    return _mm_cvtsi128_si32(pair) + _mm_extract_epi32(pair, 1);
+  }
+  BALEEN_INLINE static F32 ToF32(I32 v) { return _mm256_cvtepi32_ps(v); }
+  BALEEN_INLINE static I32 ToI32(F32 v) { return _mm256_cvtps_epi32(v); }
+  BALEEN_INLINE static void StoreI8(void* p, I32 v) {
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+  }
+  BALEEN_INLINE static F32 MaxMagnitude(F32 a, F32 b) {
+    return _mm256_castsi256_ps(_mm256_max_epi32(Magnitude(a), Magnitude(b)));
+  }
+  BALEEN_INLINE static float ReduceMaxMagnitude(F32 v) {
+    const __m256i bits = Magnitude(v);
+    const __m128i quad =
+        _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+    const __m128i pair = _mm_max_epi32(quad, _mm_unpackhi_epi64(quad, quad));
+    const __m128i one = _mm_max_epi32(pair, _mm_shuffle_epi32(pair, 1));
+    return __builtin_bit_cast(float, _mm_cvtsi128_si32(one));
+  }
+
   BALEEN_INLINE static I32 DotI8(I32 a, I32 b, I32 sum) {
     const __m256i pairs = _mm256_maddubs_epi16(a, b);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static constexpr bool kDotI8IsOne = false;
+  BALEEN_INLINE static I32 MulI32(I32 a, I32 b) { return _mm256_mullo_epi32(a, b); }
+  template <int kCount>
+  BALEEN_INLINE static I32 ShiftLeft(I32 v) {
+    return _mm256_slli_epi32(v, kCount);
+  }
+  template <int kCount>
+  BALEEN_INLINE static I32 ShiftRight(I32 v) {
+    return _mm256_srai_epi32(v, kCount);
+  }
+  BALEEN_INLINE static I32 LowHalves(I32 v) { return _mm256_and_si256(v, _mm256_set1_epi8(0x0f)); }
+  BALEEN_INLINE static I32 HighHalves(I32 v) { return LowHalves(_mm256_srli_epi16(v, 4)); }
+  template <int kShift, int kCount>
+  BALEEN_INLINE static I32 Bits(I32 v) {
+    return _mm256_and_si256(_mm256_srli_epi32(v, kShift), _mm256_set1_epi32((1 << kCount) - 1));
+  }
+
+  // vpmaddubsw adds two products into 16 bits. Four bits: a step adds at most 2 * 15 * 127 = 3810,
+  // and the 8 steps of 32 columns 30480, below 2^15: so they are added up in 16 bits. Eight bits:
+  // 255 * 127 * 2 would saturate, so 128 is taken off the code, its sign given to x, and what is
+  // left, 128 * 127 * 2 = 32512, fits once.
+  // 3 x 2: 6 sums of 16 bits + 6 of 32 + 2 codes + 1 activation + mask = 16 of 16 registers.
+  static constexpr generic::CodeShape kFewCodes = {1, 4}, kSomeCodes = {3, 2}, kManyCodes = {3, 2};
+  template <size_t kBits>
+  static constexpr int kCodeZero = kBits == 8 ? 128 : 0;
+  template <size_t kBits>
+  BALEEN_INLINE static I32 OpenSum(I32 total) {
+    return kBits == 8 ? total : ZeroI32();
+  }
+  template <size_t kBits>
+  BALEEN_INLINE static I32 DotCodes(I32 codes, I32 x, I32 sum) {
+    if constexpr (kBits == 8) {
+      const __m256i number = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
+      return DotI8(_mm256_abs_epi8(number), _mm256_sign_epi8(x, number), sum);
+    }
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, x));
+  }
+  template <size_t kBits>
+  BALEEN_INLINE static I32 CloseSum(I32 sum, I32 total) {
+    if constexpr (kBits == 8) return sum;
+    return _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
   }
   template <typename Vector>
   BALEEN_INLINE static Vector Opaque(Vector v) {
@@ -132,6 +212,9 @@ struct Primitives {
   }
 
  private:
+  BALEEN_INLINE static __m256i Magnitude(F32 v) {
+    return _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff));
+  }
   BALEEN_INLINE static __m256i Mask(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

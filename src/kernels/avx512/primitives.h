@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/generic/formats.h"
 #include "kernels/generic/inline.h"
 
 namespace baleen::kernels::avx512 {
@@ -118,7 +119,65 @@ struct Primitives {
 
   using I32 = __m512i;
   BALEEN_INLINE static I32 ZeroI32() { return _mm512_setzero_si512(); }
+  BALEEN_INLINE static I32 SetI32(int32_t value) { return _mm512_set1_epi32(value); }
+  BALEEN_INLINE static I32 LoadI32(const void* p) { return _mm512_loadu_si512(p); }
+  BALEEN_INLINE static I32 LoadU16(const void* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  }
+  BALEEN_INLINE static I32 RepeatI32(const void* p) {
+    int32_t value;
+    __builtin_memcpy(&value, p, sizeof(value));
+    return _mm512_set1_epi32(value);
+  }
+  BALEEN_INLINE static I32 AddI32(I32 a, I32 b) { return _mm512_add_epi32(a, b); }
+  BALEEN_INLINE static int32_t ReduceAddI32(I32 v) { return _mm512_reduce_add_epi32(v); }
+  BALEEN_INLINE static F32 ToF32(I32 v) { return _mm512_cvtepi32_ps(v); }
+  BALEEN_INLINE static I32 ToI32(F32 v) { return _mm512_cvtps_epi32(v); }
+  BALEEN_INLINE static void StoreI8(void* p, I32 v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+  }
+  BALEEN_INLINE static F32 MaxMagnitude(F32 a, F32 b) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(Magnitude(a), Magnitude(b)));
+  }
+  BALEEN_INLINE static float ReduceMaxMagnitude(F32 v) {
+    return __builtin_bit_cast(float, _mm512_reduce_max_epi32(Magnitude(v)));
+  }
+
   BALEEN_INLINE static I32 DotI8(I32 a, I32 b, I32 sum) { return _mm512_dpbusd_epi32(sum, a, b); }
+  static constexpr bool kDotI8IsOne = true;
+  BALEEN_INLINE static I32 MulI32(I32 a, I32 b) { return _mm512_mullo_epi32(a, b); }
+  template <int kCount>
+  BALEEN_INLINE static I32 ShiftLeft(I32 v) {
+    return _mm512_slli_epi32(v, kCount);
+  }
+  template <int kCount>
+  BALEEN_INLINE static I32 ShiftRight(I32 v) {
+    return _mm512_srai_epi32(v, kCount);
+  }
+  BALEEN_INLINE static I32 LowHalves(I32 v) { return _mm512_and_si512(v, _mm512_set1_epi8(0x0f)); }
+  BALEEN_INLINE static I32 HighHalves(I32 v) { return LowHalves(_mm512_srli_epi16(v, 4)); }
+  template <int kShift, int kCount>
+  BALEEN_INLINE static I32 Bits(I32 v) {
+    return _mm512_and_si512(_mm512_srli_epi32(v, kShift), _mm512_set1_epi32((1 << kCount) - 1));
+  }
+
+  // 12 x 1: 12 sums of whole numbers + 12 of floats + codes, mask and scales: 28 of 32 registers.
+  // Fewer rows take more vectors, so that there are chains enough to hide the latency (4 cycles).
+  static constexpr generic::CodeShape kFewCodes = {2, 4}, kSomeCodes = {4, 2}, kManyCodes = {12, 1};
+  template <size_t kBits>
+  static constexpr int kCodeZero = 0;
+  template <size_t kBits>
+  BALEEN_INLINE static I32 OpenSum(I32 total) {
+    return total;
+  }
+  template <size_t kBits>
+  BALEEN_INLINE static I32 DotCodes(I32 codes, I32 x, I32 sum) {
+    return DotI8(codes, x, sum);
+  }
+  template <size_t kBits>
+  BALEEN_INLINE static I32 CloseSum(I32 sum, I32 /*total*/) {
+    return sum;
+  }
   template <typename Vector>
   BALEEN_INLINE static Vector Opaque(Vector v) {
     asm volatile("" : "+v"(v));
@@ -126,6 +185,9 @@ struct Primitives {
   }
 
  private:
+  BALEEN_INLINE static __m512i Magnitude(F32 v) {
+    return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
+  }
   BALEEN_INLINE static F32 WidenBf16(__m256i v) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
   }

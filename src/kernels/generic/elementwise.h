@@ -75,6 +75,11 @@ void AddScaled(float a, const float* x, size_t n, float* y) {
 
 template <typename P>
 void DecodeRow(const Matrix& w, size_t r, float* out) {
+  if (w.tiles.bits != 0) {
+    const std::byte* tile = RowsOf<P>(w, r / kTileRows * kTileRows, kTileRows).data;
+    for (size_t c = 0; c < w.cols; ++c) out[c] = TileValue(w.tiles, tile, r % kTileRows, c);
+    return;
+  }
   if (IsBlockType(w.dtype)) return DecodeBlocks(w.dtype, w.row(r), w.cols, out);
   WithFormat<P>(w.dtype, [&](auto format) {
     using Format = decltype(format);
@@ -92,6 +97,45 @@ void Pack(const float* x, size_t n, ActivationType type, std::byte* out) {
   size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) P::StoreBf16(out + 2 * i, P::LoadF32(x + i));
   if (i < n) P::StoreBf16(out + 2 * i, P::LoadF32(x + i, n - i), n - i);
+}
+
+// One group of at most 128 columns. A group of nothing but tiny numbers is zero: 127 / max would be
+// infinite. NaN makes the scale NaN.
+template <typename P>
+void PackI8Group(const float* x, size_t n, int8_t* numbers, float* scale, int32_t* zero_sum) {
+  constexpr size_t kLanes = P::kLanes;
+  constexpr float kTiny = 0x1p-100f;
+  const auto load = [&](size_t i) BALEEN_INLINE_LAMBDA {
+    return n - i < kLanes ? P::LoadF32(x + i, n - i) : P::LoadF32(x + i);
+  };
+  auto magnitude = P::Zero();
+  for (size_t i = 0; i < n; i += kLanes) magnitude = P::MaxMagnitude(magnitude, load(i));
+  const float max = P::ReduceMaxMagnitude(magnitude);
+  *scale = max < kTiny ? 0 : max / 127;
+  const auto inverse = P::Set(max < kTiny ? 0 : 127 / max);
+  auto sum = P::ZeroI32();
+  for (size_t i = 0; i < n; i += kLanes) {
+    const auto rounded = P::ToI32(P::Mul(load(i), inverse));
+    P::StoreI8(numbers + i, rounded);
+    sum = P::AddI32(sum, rounded);
+  }
+  *zero_sum = -8 * P::ReduceAddI32(sum);
+}
+
+template <typename P>
+void PackI8(const float* x, const I8Row& layout, size_t begin, size_t n, std::byte* out) {
+  auto* numbers = reinterpret_cast<int8_t*>(out) + begin;
+  const size_t first = begin / layout.group_cols;
+  auto* scales = reinterpret_cast<float*>(out + layout.scales_offset()) + first;
+  auto* sums = reinterpret_cast<int32_t*>(out + layout.sums_offset()) + first;
+  for (size_t i = 0; i < n; i += layout.group_cols) {
+    const size_t left = n - i < layout.group_cols ? n - i : layout.group_cols;
+    PackI8Group<P>(x + i, left, numbers + i, scales++, sums++);
+  }
+  // Up to whole blocks of tiles.
+  if (begin + n == layout.cols) {
+    for (size_t i = begin + n; i < layout.scales_offset(); ++i) out[i] = std::byte{0};
+  }
 }
 
 template <typename P>

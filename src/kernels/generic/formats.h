@@ -15,8 +15,24 @@
 //   LoadTwice, SwapPairs, FmaSubAdd   for rotations: each of kLanes / 2 floats twice; neighbours
 //                                 exchanged; a * b - c in even lanes, + in odd ones
 //   kInnerM, kInnerN, kStreamN, kOuterM, kOuterN   shapes of tiles in registers
-//   I32, ZeroI32, DotI8, Opaque   for peak.h: sums of four products of unsigned and signed bytes; a
-//                                 value the optimiser must not look through
+//   Opaque                        for peak.h: a value the optimiser must not look through
+//   I32, ZeroI32, SetI32, LoadI32, AddI32, ReduceAddI32   a vector of kLanes whole numbers
+//   LoadU16(p)                    kLanes numbers of 16 bits without sign
+//   RepeatI32(p)                  the four bytes at p in every lane
+//   ToF32, ToI32                  conversions, to nearest even
+//   StoreI8(p, v)                 the low bytes of numbers in [-128, 127]
+//   MaxMagnitude(a, b), ReduceMaxMagnitude   the larger of |a| and |b|; NaN is larger than all
+//   DotI8(a, b, sum)              sums of four products of unsigned and signed bytes
+//   MulI32, ShiftLeft<n>, ShiftRight<n> (with the sign)
+//   LowHalves, HighHalves         the four low or high bits of each byte
+//   Bits<shift, count>(v)         `count` bits of each lane, from bit `shift` on
+//   kFewCodes, kSomeCodes, kManyCodes   shapes of tiles of integer products (tiles.h), for as many
+//                                 rows as the first or the second has, and for more
+//   kDotI8IsOne                   DotI8 is one instruction
+//   OpenSum<bits>, DotCodes<bits>, CloseSum<bits>   sums of products of codes and signed bytes over
+//                                 at most 32 columns, none of which saturates: total = Close(Dot(..
+//                                 Dot(Open(total))), total). 0x80 in x is not allowed.
+//   kCodeZero<bits>               what DotCodes takes off each code by itself
 //   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), SetPair(p): one pair in all lanes,
 //                                 LoadInterleaved(a, b[, n]): pairs (a[i], b[i]), DotPairs(a, b,
 //                                 sum): sums of products of pairs
@@ -32,6 +48,11 @@
 #include "kernels/matrix.h"
 
 namespace baleen::kernels::generic {
+
+// M rows of activations against V vectors of weight rows.
+struct CodeShape {
+  size_t M, V;
+};
 
 // A stored row: its first element and, for FP8, the scales of its blocks of kF8Block columns.
 struct Row {
@@ -116,6 +137,25 @@ BALEEN_INLINE Matrix RowsOf(Matrix w, size_t begin, size_t count) {
   w.first_row += begin;
   return w;
 }
+
+// Half of an L2 cache of 1 MB (Zen 4; 2 MB on Sapphire Rapids): the other half is for weights.
+inline constexpr size_t kActivationBlockBytes = size_t{512} << 10;
+
+// The rows of x that take part.
+template <typename P>
+struct ActivationRows {
+  const std::byte* data;
+  size_t row_bytes;
+  const int32_t* x_rows;
+
+  BALEEN_INLINE Row operator[](size_t m) const {
+    return {data + (x_rows ? static_cast<size_t>(x_rows[m]) : m) * row_bytes, nullptr};
+  }
+  BALEEN_INLINE ActivationRows From(size_t m) const {
+    return x_rows ? ActivationRows{data, row_bytes, x_rows + m}
+                  : ActivationRows{data + m * row_bytes, row_bytes, nullptr};
+  }
+};
 
 // Calls use(format) with the format of `dtype`, which is no block type: those are decoded by
 // DecodeBlocks before they are multiplied.

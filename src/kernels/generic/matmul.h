@@ -15,6 +15,8 @@
 
 #include "kernels/generic/formats.h"
 #include "kernels/generic/inner_product.h"
+#include "kernels/generic/tile_floats.h"
+#include "kernels/generic/tiles.h"
 #include "kernels/table.h"
 #include "tensor/blocks.h"
 
@@ -22,25 +24,6 @@ namespace baleen::kernels::generic {
 
 // From this many rows on, widening a tile of FP8 weights once is cheaper than at each use.
 inline constexpr size_t kUnpackRows = 8;
-// Half of an L2 cache of 1 MB (Zen 4; 2 MB on Sapphire Rapids): the other half is for weights.
-inline constexpr size_t kActivationBlockBytes = size_t{512} << 10;
-
-// The rows of x that take part.
-template <typename P>
-struct ActivationRows {
-  const std::byte* data;
-  size_t row_bytes;
-  const int32_t* x_rows;
-
-  BALEEN_INLINE Row operator[](size_t m) const {
-    return {data + (x_rows ? static_cast<size_t>(x_rows[m]) : m) * row_bytes, nullptr};
-  }
-  BALEEN_INLINE ActivationRows From(size_t m) const {
-    return x_rows ? ActivationRows{data, row_bytes, x_rows + m}
-                  : ActivationRows{data + m * row_bytes, row_bytes, nullptr};
-  }
-};
-
 // A tile of N weight rows, as stored.
 template <typename Product, typename Format>
 struct StoredTiles {
@@ -171,10 +154,14 @@ void MatMulPlain(const ActivationRows<P>& x, size_t num_rows, const Matrix& w, c
   }
 }
 
-// y[m, n] = x[m] . w[n], written wherever `y` says.
+// y[m, n] = x[m] . w[n], written wherever `y` says. `group_cols` is of kI8.
 template <typename P>
-void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, const Matrix& w,
-              std::byte* scratch, const Output& y) {
+void Products(ActivationType type, const ActivationRows<P>& x, size_t group_cols, size_t num_rows,
+              const Matrix& w, std::byte* scratch, const Output& y) {
+  if (w.tiles.bits != 0) {
+    return type == ActivationType::kI8 ? TileProducts<P>(x, group_cols, num_rows, w, y)
+                                       : TileFloatProducts<P>(x, num_rows, w, y);
+  }
   if (IsBlockType(w.dtype)) {
     const auto multiply = [&](auto x_format) {
       const DecodedTiles<P, decltype(x_format)> tiles{w, scratch};
@@ -203,7 +190,8 @@ template <typename P>
 void MatMul(const MatMulArgs& args) {
   if (args.num_rows == 0) return;
   const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
-  Products<P>(args.x.type, x, args.num_rows, args.w, args.scratch, {args.y, args.y_stride, 1});
+  Products<P>(args.x.type, x, args.x.group_cols, args.num_rows, args.w, args.scratch,
+              {args.y, args.y_stride, 1});
 }
 
 }  // namespace baleen::kernels::generic

@@ -5,6 +5,7 @@
 
 #include "kernels/generic/formats.h"
 #include "kernels/generic/outer_product.h"
+#include "kernels/generic/tile_floats.h"
 #include "kernels/table.h"
 #include "tensor/blocks.h"
 
@@ -43,6 +44,7 @@ void MatMulTransposedBlocks(const MatMulTransposedArgs& args) {
 
 template <typename P>
 void MatMulTransposed(const MatMulTransposedArgs& args) {
+  if (args.w.tiles.bits != 0) return TileTransposed<P>(args);
   if (IsBlockType(args.w.dtype)) return MatMulTransposedBlocks<P>(args);
   WithFormat<P>(args.w.dtype, [&](auto format) {
     using Format = decltype(format);

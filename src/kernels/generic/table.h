@@ -29,6 +29,7 @@ constexpr KernelTable TableOf(const char* name) {
       .add_scaled = AddScaled<P>,
       .decode_row = DecodeRow<P>,
       .pack = Pack<P>,
+      .pack_i8 = PackI8<P>,
       .rotate_pairs = RotatePairs<P>,
       .outer_matmul = OuterMatMul<P>,
       .mla_backward = MlaBackward<P>,

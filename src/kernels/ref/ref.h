@@ -4,6 +4,7 @@
 #ifndef BALEEN_KERNELS_REF_REF_H_
 #define BALEEN_KERNELS_REF_REF_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -24,6 +25,7 @@ Value Load(const std::byte* data, size_t i) {
 
 // Element (r, c) of stored weights, exactly as a float.
 inline float WeightAt(const Matrix& w, size_t r, size_t c) {
+  if (w.is_tiled()) return TileValue(w.tiles, w.tile(r / kTileRows * kTileRows), r % kTileRows, c);
   if (IsBlockType(w.dtype)) {
     const size_t size = BlockSize(w.dtype);
     float block[kMaxBlockSize];
@@ -42,7 +44,19 @@ inline float WeightAt(const Matrix& w, size_t r, size_t c) {
   }
 }
 
+// The fields of a kI8 row.
+inline int I8NumberAt(const Activations& x, size_t r, size_t c) {
+  return Load<int8_t>(x.row(r), c);
+}
+inline float I8ScaleAt(const Activations& x, size_t r, size_t group) {
+  const I8Row layout = {.cols = x.cols, .group_cols = x.group_cols};
+  return Load<float>(x.row(r) + layout.scales_offset(), group);
+}
+
 inline float ActivationAt(const Activations& x, size_t r, size_t c) {
+  if (x.type == ActivationType::kI8) {
+    return static_cast<float>(I8NumberAt(x, r, c)) * I8ScaleAt(x, r, c / x.group_cols);
+  }
   return x.type == ActivationType::kF32 ? Load<float>(x.row(r), c)
                                         : Bf16ToF32(Load<uint16_t>(x.row(r), c));
 }
@@ -59,8 +73,33 @@ inline float LatentAt(const LatentRows& cache, const LatentLayout& layout, size_
          Load<float>(row, c / LatentLayout::kScaleBlock);
 }
 
+// One output of tiles and kI8, in the order that the contract asks of every table.
+inline float TileProductI8(const Activations& x, size_t row, const Matrix& w, size_t n) {
+  const std::byte* tile = w.tile(n / kTileRows * kTileRows);
+  float y = 0;
+  for (size_t k = 0; k < w.cols; k += x.group_cols) {
+    const size_t end = std::min(w.cols, k + x.group_cols);
+    int32_t sum = 0;
+    for (size_t c = k; c < end; ++c) {
+      sum += I8NumberAt(x, row, c) * TileNumber(w.tiles, tile, n % kTileRows, c);
+    }
+    const float scale = TileScale(w.tiles, tile, n % kTileRows, k);
+    y = std::fma(static_cast<float>(sum), scale * I8ScaleAt(x, row, k / x.group_cols), y);
+  }
+  return y;
+}
+
 template <typename T>
 void MatMul(const MatMulArgs& args) {
+  if (args.x.type == ActivationType::kI8) {
+    for (size_t m = 0; m < args.num_rows; ++m) {
+      const size_t row = args.x_rows ? static_cast<size_t>(args.x_rows[m]) : m;
+      for (size_t n = 0; n < args.w.rows; ++n) {
+        args.y[m * args.y_stride + n] = TileProductI8(args.x, row, args.w, n);
+      }
+    }
+    return;
+  }
   for (size_t m = 0; m < args.num_rows; ++m) {
     const size_t row = args.x_rows ? static_cast<size_t>(args.x_rows[m]) : m;
     for (size_t n = 0; n < args.w.rows; ++n) {
@@ -222,6 +261,32 @@ inline void Pack(const float* x, size_t n, ActivationType type, std::byte* out) 
       const uint16_t bits = F32ToBf16(x[i]);
       std::memcpy(out + i * sizeof(bits), &bits, sizeof(bits));
     }
+  }
+}
+
+inline void PackI8(const float* x, const I8Row& layout, size_t begin, size_t n, std::byte* out) {
+  for (size_t k = begin; k < begin + n; k += layout.group_cols) {
+    const size_t end = std::min(begin + n, k + layout.group_cols);
+    float max = 0;
+    for (size_t c = k; c < end; ++c) {
+      const float magnitude = std::abs(x[c - begin]);
+      if (magnitude > max || std::isnan(magnitude)) max = magnitude;
+    }
+    const bool tiny = max < 0x1p-100f;
+    const float scale = tiny ? 0 : max / 127, inverse = tiny ? 0 : 127 / max;
+    int32_t zero_sum = 0;
+    for (size_t c = k; c < end; ++c) {
+      const float number = x[c - begin] * inverse;
+      const auto rounded = static_cast<int8_t>(std::isfinite(number) ? std::lrint(number) : 0L);
+      std::memcpy(out + c, &rounded, 1);
+      zero_sum -= 8 * rounded;
+    }
+    const size_t group = k / layout.group_cols;
+    std::memcpy(out + layout.scales_offset() + group * 4, &scale, 4);
+    std::memcpy(out + layout.sums_offset() + group * 4, &zero_sum, 4);
+  }
+  if (begin + n == layout.cols) {
+    std::memset(out + layout.cols, 0, layout.scales_offset() - layout.cols);
   }
 }
 

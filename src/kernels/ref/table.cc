@@ -35,6 +35,7 @@ const KernelTable kScalarTable = {
     .add_scaled = ref::AddScaled<float>,
     .decode_row = ref::DecodeRow,
     .pack = ref::Pack,
+    .pack_i8 = ref::PackI8,
     .rotate_pairs = ref::RotatePairs<float>,
     .outer_matmul = ref::OuterMatMul<float>,
     .mla_backward = ref::MlaBackward<float>,

@@ -1,0 +1,114 @@
+#include "checkpoint/repack.h"
+
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+
+namespace baleen {
+
+namespace {
+
+constexpr size_t kBlock = 32;
+
+// Blocks of an F16 scale and 16 bytes, of which byte i holds elements i and 16 + i.
+void UnpackQ4_0(const std::byte* row, size_t cols, uint8_t* codes, uint16_t* scales) {
+  for (size_t b = 0; b < cols / kBlock; ++b, row += 18, codes += kBlock) {
+    std::memcpy(&scales[b], row, 2);
+    for (size_t i = 0; i < 16; ++i) {
+      const auto both = std::to_integer<uint8_t>(row[2 + i]);
+      codes[i] = both & 15;
+      codes[16 + i] = both >> 4;
+    }
+  }
+}
+
+// Blocks of an F16 scale and 32 signed bytes.
+void UnpackQ8_0(const std::byte* row, size_t cols, uint8_t* codes, uint16_t* scales) {
+  for (size_t b = 0; b < cols / kBlock; ++b, row += 34, codes += kBlock) {
+    std::memcpy(&scales[b], row, 2);
+    for (size_t i = 0; i < kBlock; ++i) codes[i] = std::to_integer<uint8_t>(row[2 + i]) ^ 0x80;
+  }
+}
+
+class Collector {
+ public:
+  // A matrix that is a kind of its own, or one that was added before.
+  void Add(Matrix& matrix) {
+    if (matrix.dtype != DType::kQ4_0 && matrix.dtype != DType::kQ8_0) return;
+    if (matrix.empty() || matrix.is_tiled()) return;
+    const auto [known, is_new] = job_of_.try_emplace(matrix.data, jobs_.size());
+    if (!is_new) return jobs_[known->second].targets.push_back(&matrix);
+    const Matrix source = matrix;
+    const bool four = source.dtype == DType::kQ4_0;
+    TileJob job = {
+        .layout = {.cols = source.cols, .bits = four ? size_t{4} : size_t{8}, .group_cols = kBlock},
+        .rows = source.rows};
+    job.unpack = [source, four](size_t first_row, size_t num_rows, uint8_t* codes, uint16_t* scales,
+                                uint16_t*) {
+      for (size_t r = 0; r < num_rows; ++r) {
+        (four ? UnpackQ4_0 : UnpackQ8_0)(source.row(first_row + r), source.cols,
+                                         codes + r * source.cols,
+                                         scales + r * (source.cols / kBlock));
+      }
+    };
+    job.mapped_sources = {{source.data, source.size_bytes()}};
+    job.targets = {&matrix};
+    jobs_.push_back(std::move(job));
+  }
+  void Add(MlpWeights& mlp) {
+    Add(mlp.gate_proj);
+    Add(mlp.up_proj);
+    Add(mlp.down_proj);
+  }
+  const std::vector<TileJob>& jobs() const { return jobs_; }
+
+ private:
+  std::vector<TileJob> jobs_;
+  std::map<const std::byte*, size_t> job_of_;
+};
+
+void AddWeights(const ModelConfig& config, ModelWeights& weights, Collector& collector) {
+  // Attention takes parts of kv_b_proj head by head; tiles can be parted at multiples of 16 rows.
+  const bool part_kv_b =
+      config.qk_nope_head_dim % kTileRows == 0 && config.v_head_dim % kTileRows == 0;
+  for (LayerWeights& layer : weights.layers) {
+    AttentionWeights& a = layer.attention;
+    for (Matrix* w : {&a.q_proj, &a.q_a_proj, &a.q_b_proj, &a.kv_a_proj_with_mqa, &a.o_proj}) {
+      collector.Add(*w);
+    }
+    if (part_kv_b) collector.Add(a.kv_b_proj);
+    collector.Add(layer.mlp);
+    for (MlpWeights& expert : layer.moe.experts) collector.Add(expert);
+    collector.Add(layer.moe.shared);
+  }
+  // An embedding that is the head as well is read from the head's tiles.
+  const bool tied = weights.lm_head.data == weights.embed_tokens.data;
+  collector.Add(weights.lm_head);
+  if (tied) collector.Add(weights.embed_tokens);
+}
+
+}  // namespace
+
+std::string RepackWeights(Checkpoint& checkpoint, TileCacheOptions options) {
+  Collector collector;
+  AddWeights(checkpoint.config.model, checkpoint.weights, collector);
+  if (collector.jobs().empty()) return "";
+  std::error_code ignored;
+  options.model = std::filesystem::weakly_canonical(checkpoint.path.weights, ignored).string();
+  std::set<std::string> files;
+  for (const std::string& name : checkpoint.source->Names()) {
+    files.insert(checkpoint.source->FileOf(name));
+  }
+  for (const std::string& file : files) options.state += FileState(file);
+  RepackedTiles tiles = RepackTiles(collector.jobs(), options);
+  checkpoint.weights.tiles = std::move(tiles.memory);
+  if (!tiles.created) return "";
+  return fmt::format("the weights were repacked into {} ({:.1f} GB), which may be deleted",
+                     tiles.file, static_cast<double>(tiles.bytes) / 1e9);
+}
+
+}  // namespace baleen
