@@ -47,7 +47,6 @@ void Model::Forward(const Batch& batch, const CacheLayout& cache, float* final_h
                     kernels::KernelContext& ctx, ForwardObserver* observer) const {
   const size_t rows = batch.token_ids.size();
   const size_t hidden = config_.hidden_size;
-  const float eps = static_cast<float>(config_.rms_norm_eps);
   ArenaScope scope(ctx.arena);
   const auto watch = [&](size_t stage, const float* x, size_t num_rows) {
     if (observer != nullptr) observer->OnHidden(stage, x, num_rows);
@@ -55,10 +54,7 @@ void Model::Forward(const Batch& batch, const CacheLayout& cache, float* final_h
 
   float* x = ctx.arena.Allocate<float>(rows * hidden);  // the residual stream
   const RopeAngles angles = Angles(batch, ctx.arena);
-  for (size_t r = 0; r < rows; ++r) {
-    ctx.table.decode_row(weights_.embed_tokens, static_cast<size_t>(batch.token_ids[r]),
-                         x + r * hidden);
-  }
+  Embed(batch.token_ids, x, ctx);
   watch(0, x, rows);
   for (size_t l = 0; l < config_.num_hidden_layers; ++l) {
     LayerTape* tape = observer == nullptr ? nullptr : observer->TapeOf(l);
@@ -69,39 +65,74 @@ void Model::Forward(const Batch& batch, const CacheLayout& cache, float* final_h
   const size_t num_outputs = batch.output_rows.size();
   for (size_t i = 0; i < num_outputs; ++i) {
     const auto row = static_cast<size_t>(batch.output_rows[i]);
-    ctx.table.rms_norm(x + row * hidden, weights_.norm, eps, hidden, final_hidden + i * hidden);
+    FinalNorm(x + row * hidden, 1, final_hidden + i * hidden, ctx);
   }
   watch(config_.num_hidden_layers + 1, final_hidden, num_outputs);
 }
+
+void Model::Embed(std::span<const int32_t> token_ids, float* x, kernels::KernelContext& ctx) const {
+  for (size_t r = 0; r < token_ids.size(); ++r) {
+    ctx.table.decode_row(weights_.embed_tokens, static_cast<size_t>(token_ids[r]),
+                         x + r * config_.hidden_size);
+  }
+}
+
+void Model::FinalNorm(const float* x, size_t rows, float* y, kernels::KernelContext& ctx) const {
+  const size_t hidden = config_.hidden_size;
+  RmsNorm(x, hidden, rows, hidden, weights_.norm, static_cast<float>(config_.rms_norm_eps), y,
+          hidden, ctx);
+}
+
+namespace {
+
+// A copy of the residual stream that outlives the pass.
+float* Keep(const float* x, size_t count, LayerTape& tape) {
+  float* copy = tape.arena.Allocate<float>(count);
+  std::memcpy(copy, x, count * sizeof(float));
+  return copy;
+}
+
+}  // namespace
 
 void Model::Layer(size_t l, const Batch& batch, const CacheLayout& cache, const RopeAngles& angles,
                   float* x, kernels::KernelContext& ctx, ForwardObserver* observer,
                   LayerTape* tape) const {
   const bool is_mtp = l >= config_.num_hidden_layers;
-  const LayerWeights& layer =
+  const LayerWeights& weights =
       is_mtp ? weights_.mtp[l - config_.num_hidden_layers].layer : weights_.layers[l];
+  AttentionHalf(l, weights, batch, cache, angles, x, ctx, tape);
+  FeedForwardHalf(l, weights, batch.token_ids.size(), x, ctx, observer, tape);
+}
+
+void Model::AttentionHalf(size_t l, const LayerWeights& weights, const Batch& batch,
+                          const CacheLayout& cache, const RopeAngles& angles, float* x,
+                          kernels::KernelContext& ctx, LayerTape* tape) const {
   const size_t rows = batch.token_ids.size(), hidden = config_.hidden_size;
   const float eps = static_cast<float>(config_.rms_norm_eps);
   ArenaScope scope(ctx.arena);
-  float* normed = ctx.arena.Allocate<float>(rows * hidden);  // input of a sublayer
-  float* y = ctx.arena.Allocate<float>(rows * hidden);       // output of a sublayer
-  const auto keep = [&] {
-    float* copy = tape->arena.Allocate<float>(rows * hidden);
-    std::memcpy(copy, x, rows * hidden * sizeof(float));
-    return copy;
-  };
-
-  if (tape != nullptr) tape->input = keep();
-  RmsNorm(x, hidden, rows, hidden, layer.input_layernorm, eps, normed, hidden, ctx);
-  MlaLayer(config_, layer.attention, l, batch, cache, angles, normed, y, ctx, tape);
+  float* normed = ctx.arena.Allocate<float>(rows * hidden);
+  float* y = ctx.arena.Allocate<float>(rows * hidden);
+  if (tape != nullptr) tape->input = Keep(x, rows * hidden, *tape);
+  RmsNorm(x, hidden, rows, hidden, weights.input_layernorm, eps, normed, hidden, ctx);
+  MlaLayer(config_, weights.attention, l, batch, cache, angles, normed, y, ctx, tape);
   Add(y, rows * hidden, x, ctx);
+}
 
-  if (tape != nullptr) tape->middle = keep();
-  RmsNorm(x, hidden, rows, hidden, layer.post_attention_layernorm, eps, normed, hidden, ctx);
+void Model::FeedForwardHalf(size_t l, const LayerWeights& weights, size_t rows, float* x,
+                            kernels::KernelContext& ctx, ForwardObserver* observer,
+                            LayerTape* tape) const {
+  const size_t hidden = config_.hidden_size;
+  const float eps = static_cast<float>(config_.rms_norm_eps);
+  ArenaScope scope(ctx.arena);
+  float* normed = ctx.arena.Allocate<float>(rows * hidden);
+  float* y = ctx.arena.Allocate<float>(rows * hidden);
+  if (tape != nullptr) tape->middle = Keep(x, rows * hidden, *tape);
+  RmsNorm(x, hidden, rows, hidden, weights.post_attention_layernorm, eps, normed, hidden, ctx);
+  const bool is_mtp = l >= config_.num_hidden_layers;
   if (is_mtp ? config_.n_routed_experts > 0 : config_.IsMoe(l)) {
-    MoeLayer(config_, layer.moe, l, normed, rows, y, ctx, observer, tape);
+    MoeLayer(config_, weights.moe, l, normed, rows, y, ctx, observer, tape);
   } else {
-    MlpLayer(layer.mlp, normed, rows, hidden, y, ctx, tape);
+    MlpLayer(weights.mlp, normed, rows, hidden, y, ctx, tape);
   }
   Add(y, rows * hidden, x, ctx);
 }

@@ -94,6 +94,15 @@ class Model {
              float* x, kernels::KernelContext& ctx, ForwardObserver* observer,
              LayerTape* tape) const;
 
+  // The two halves of a layer, which add to x [rows, hidden_size]; `weights` stand for the model's
+  // own. For one who takes many batches through a half before the next (quantize/).
+  void AttentionHalf(size_t layer, const LayerWeights& weights, const Batch& batch,
+                     const CacheLayout& cache, const RopeAngles& angles, float* x,
+                     kernels::KernelContext& ctx, LayerTape* tape = nullptr) const;
+  void FeedForwardHalf(size_t layer, const LayerWeights& weights, size_t rows, float* x,
+                       kernels::KernelContext& ctx, ForwardObserver* observer = nullptr,
+                       LayerTape* tape = nullptr) const;
+
   // MTP module `module` (arXiv:2412.19437, section 2.2): for each row of the batch, the hidden
   // state from which its head predicts the token after next. batch.token_ids are the tokens that
   // follow the rows; hidden [rows, hidden_size] what Forward gave for these rows (the module
@@ -102,6 +111,11 @@ class Model {
   void Mtp(size_t module, const Batch& batch, const CacheLayout& cache, const float* hidden,
            float* final_hidden, kernels::KernelContext& ctx, ForwardObserver* observer = nullptr,
            MtpTape* tape = nullptr) const;
+
+  // x [token_ids.size(), hidden_size]: the embeddings.
+  void Embed(std::span<const int32_t> token_ids, float* x, kernels::KernelContext& ctx) const;
+  // y [rows, hidden_size], which may be x: what the head reads.
+  void FinalNorm(const float* x, size_t rows, float* y, kernels::KernelContext& ctx) const;
 
   // Of the batch's rows, in `arena`.
   RopeAngles Angles(const Batch& batch, Arena& arena) const;

@@ -101,18 +101,15 @@ void Route(const ModelConfig& config, float* logits, const float* bias, int32_t*
   }
 }
 
-void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
-              size_t rows, float* y, KernelContext& ctx, ForwardObserver* observer,
-              LayerTape* tape) {
-  ArenaScope scope(ctx.arena);
+Dispatch DispatchRows(const ModelConfig& config, const MoeWeights& weights, size_t layer,
+                      Operand& x, KernelContext& ctx, ForwardObserver* observer, LayerTape* tape) {
   Arena& memory = tape == nullptr ? ctx.arena : tape->arena;
   const size_t num_experts = config.n_routed_experts, k = config.num_experts_per_tok;
-  Operand input(x, rows, config.hidden_size, ctx);
-
+  const size_t rows = x.rows();
   float* scores = memory.Allocate<float>(rows * num_experts);
   int32_t* chosen = memory.Allocate<int32_t>(rows * k);
   float* chosen_weights = memory.Allocate<float>(rows * k);
-  MatMul(input, weights.router, kernels::ActivationForm{}, scores, ctx);
+  MatMul(x, weights.router, kernels::ActivationForm{}, scores, ctx);
   ForRows(rows, ctx, [&](size_t begin, size_t end) {
     for (size_t r = begin; r < end; ++r) {
       Route(config, scores + r * num_experts, weights.e_score_correction_bias, chosen + r * k,
@@ -121,42 +118,53 @@ void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer
   });
   if (observer != nullptr) observer->OnRouting(layer, chosen, chosen_weights, rows, k);
 
-  // Dispatch: the rows of each expert, ascending. offsets[e] is where expert e's rows begin.
-  std::vector<size_t> offsets(num_experts + 1, 0);
+  Dispatch dispatch = {.offsets = std::vector<size_t>(num_experts + 1, 0),
+                       .rows = memory.Allocate<int32_t>(rows * k),
+                       .weights = memory.Allocate<float>(rows * k)};
+  std::vector<size_t>& offsets = dispatch.offsets;
   for (size_t i = 0; i < rows * k; ++i) ++offsets[static_cast<size_t>(chosen[i]) + 1];
   std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
-  int32_t* expert_rows = memory.Allocate<int32_t>(rows * k);
-  float* row_weights = memory.Allocate<float>(rows * k);
   std::vector<size_t> next(offsets.begin(), offsets.end() - 1);
   for (size_t i = 0; i < rows * k; ++i) {
     const size_t slot = next[static_cast<size_t>(chosen[i])]++;
-    expert_rows[slot] = static_cast<int32_t>(i / k);
-    row_weights[slot] = chosen_weights[i];
+    dispatch.rows[slot] = static_cast<int32_t>(i / k);
+    dispatch.weights[slot] = chosen_weights[i];
   }
-
-  const size_t width = config.moe_intermediate_size;
   if (tape != nullptr) {
     tape->scores = scores;
     tape->experts = chosen;
     tape->expert_weights = chosen_weights;
     tape->offsets = offsets;
-    tape->slot_rows = expert_rows;
-    tape->slot_weights = row_weights;
-    tape->routed = NewTape(memory, rows * k, width);
+    tape->slot_rows = dispatch.rows;
+    tape->slot_weights = dispatch.weights;
+  }
+  return dispatch;
+}
+
+void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
+              size_t rows, float* y, KernelContext& ctx, ForwardObserver* observer,
+              LayerTape* tape) {
+  ArenaScope scope(ctx.arena);
+  Arena& memory = tape == nullptr ? ctx.arena : tape->arena;
+  Operand input(x, rows, config.hidden_size, ctx);
+  const Dispatch dispatch = DispatchRows(config, weights, layer, input, ctx, observer, tape);
+  const size_t width = config.moe_intermediate_size;
+  if (tape != nullptr) {
+    tape->routed = NewTape(memory, rows * config.num_experts_per_tok, width);
   }
   std::vector<SwiGluGroup> groups;
-  for (size_t e = 0; e < num_experts; ++e) {
-    const size_t count = offsets[e + 1] - offsets[e];
-    if (count == 0) continue;
+  for (size_t e = 0; e < config.n_routed_experts; ++e) {
+    const std::span<const int32_t> expert_rows = dispatch.RowsOf(e);
+    if (expert_rows.empty()) continue;
     const MlpWeights& expert = weights.experts[e];
     groups.push_back({.gate = expert.gate_proj,
                       .up = expert.up_proj,
                       .down = expert.down_proj,
-                      .rows = {expert_rows + offsets[e], count},
-                      .row_weights = row_weights + offsets[e]});
+                      .rows = expert_rows,
+                      .row_weights = dispatch.weights + dispatch.offsets[e]});
     if (tape != nullptr) {
-      groups.back().gate_out = tape->routed.gate + offsets[e] * width;
-      groups.back().up_out = tape->routed.up + offsets[e] * width;
+      groups.back().gate_out = tape->routed.gate + dispatch.offsets[e] * width;
+      groups.back().up_out = tape->routed.up + dispatch.offsets[e] * width;
     }
   }
   std::vector<int32_t> all_rows(rows);

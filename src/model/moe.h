@@ -13,6 +13,22 @@ namespace baleen {
 void Route(const ModelConfig& config, float* scores, const float* bias, int32_t* experts,
            float* weights);
 
+// Which rows visit which expert: a slot is one visit, ordered by expert, then by row.
+struct Dispatch {
+  std::vector<size_t> offsets;  // [n_routed_experts + 1]: the slots of each expert
+  int32_t* rows = nullptr;      // [slots]
+  float* weights = nullptr;     // [slots]
+
+  std::span<const int32_t> RowsOf(size_t expert) const {
+    return {rows + offsets[expert], offsets[expert + 1] - offsets[expert]};
+  }
+};
+
+// Routes each row of x [rows, hidden]. The result is in the memory of `tape`, else of the context.
+Dispatch DispatchRows(const ModelConfig& config, const MoeWeights& weights, size_t layer,
+                      kernels::Operand& x, kernels::KernelContext& ctx,
+                      ForwardObserver* observer = nullptr, LayerTape* tape = nullptr);
+
 // x, y [rows, hidden]; y is overwritten, without the residual. The router multiplies in F32
 // whatever the precision: a rounded score flips experts.
 void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
