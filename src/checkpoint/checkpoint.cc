@@ -182,6 +182,12 @@ void OpenDirectory(CheckpointPart part, Checkpoint& checkpoint) {
   const std::string& directory = checkpoint.path.directory;
   const std::string config_path = directory + "/config.json";
   checkpoint.config = ParseConfig(ReadFile(config_path, kMaxConfigBytes), config_path);
+  // Older tools wrote this file alone; where both are, other engines read config.json.
+  const std::string gptq_path = directory + "/quantize_config.json";
+  if (checkpoint.config.quantization == WeightQuantization::kNone && Exists(gptq_path)) {
+    checkpoint.config.quantization = WeightQuantization::kGptq;
+    checkpoint.config.gptq = ParseGptqConfig(ReadFile(gptq_path, kMaxConfigBytes), gptq_path);
+  }
   checkpoint.text = ReadTextSide(directory, checkpoint.config);
   CheckVocabulary(checkpoint);
   if (part == CheckpointPart::kTextOnly) return;

@@ -340,16 +340,21 @@ void ParseExperts(Reader& reader, bool v3_defaults, ModelConfig& config) {
   }
 }
 
-WeightQuantization ParseQuantization(Reader& reader) {
+WeightQuantization ParseQuantization(Reader& reader, GptqConfig& gptq) {
   auto block = reader.FindObject("quantization_config");
   if (!block) return WeightQuantization::kNone;
   const std::string& source = reader.source();
-  const std::string method = block->FindString("quant_method").value_or("unnamed");
+  const auto older = block->FindString("quant_method"), newer = block->FindString("method");
+  const std::string method = older ? *older : newer.value_or("unnamed");
+  if (method == "gptq") {
+    gptq = ParseGptqConfig(simdjson::minify(*reader.Find("quantization_config")), source);
+    return WeightQuantization::kGptq;
+  }
   if (method != "fp8") {
-    Throw(
-        ErrorCode::kUnimplemented,
-        "{}: weights quantized with {} are not supported; BF16, F16, F32 and block-scaled FP8 are",
-        source, method);
+    Throw(ErrorCode::kUnimplemented,
+          "{}: weights quantized with {} are not supported; GPTQ, block-scaled FP8, BF16, F16 and "
+          "F32 are",
+          source, method);
   }
   const std::string format = block->FindString("fmt").value_or("e4m3");
   std::vector<uint64_t> blocks;
@@ -457,7 +462,7 @@ ParsedConfig ParseConfig(std::string_view json, const std::string& source) {
   }
   ParseRope(reader, config);
   ParseExperts(reader, v3, config);
-  parsed.quantization = ParseQuantization(reader);
+  parsed.quantization = ParseQuantization(reader, parsed.gptq);
 
   const std::string activation = reader.FindString("hidden_act").value_or("silu");
   if (activation != "silu") {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/gptq.h"
 #include "model/config.h"
 
 namespace baleen {
@@ -15,11 +16,13 @@ namespace baleen {
 enum class WeightQuantization {
   kNone,
   kFp8Block,  // F8_E4M3 with an F32 scale for each block of 128 x 128
+  kGptq,      // formats/gptq.h
 };
 
 struct ParsedConfig {
   ModelConfig model;
   WeightQuantization quantization = WeightQuantization::kNone;
+  GptqConfig gptq;  // with kGptq
   bool tie_word_embeddings = false;
   std::vector<int32_t> bos_token_ids;  // none or one
   std::vector<int32_t> eos_token_ids;

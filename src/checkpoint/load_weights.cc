@@ -32,6 +32,8 @@ class Loader {
   // The same stored as [experts, rows, cols], one matrix of experts * rows rows.
   Matrix LoadPacked(const std::string& name, size_t experts, size_t rows, size_t cols);
   Vector LoadVector(const std::string& name, size_t size);
+  // The matrix NAME of a GPTQ directory, decoded.
+  Matrix LoadGptq(const std::string& name, size_t rows, size_t cols);
   const float* LoadScales(const std::string& name, const Matrix& matrix);
 
   AttentionWeights LoadAttention(const std::string& prefix);
@@ -87,7 +89,35 @@ const float* Loader::LoadScales(const std::string& name, const Matrix& matrix) {
   return weights_.owned.back().data();
 }
 
+Matrix Loader::LoadGptq(const std::string& name, size_t rows, size_t cols) {
+  for (const char* part : {".qweight", ".qzeros", ".scales", ".g_idx"}) Find(name + part);
+  const GptqTensor tensor(source_, name, parsed_.gptq, rows, cols);
+  const GptqShape& shape = tensor.shape();
+  std::vector<uint8_t> codes(cols);
+  std::vector<uint16_t> scales(shape.num_groups()), zeros(shape.num_groups());
+  std::vector<float> values(rows * cols);
+  for (size_t r = 0; r < rows; ++r) {
+    tensor.Read(r, 1, codes.data(), scales.data(), zeros.data());
+    for (size_t c = 0; c < cols; ++c) {
+      const size_t col =
+          tensor.has_plain_groups() ? c : static_cast<size_t>(tensor.column_order()[c]);
+      const size_t group = c / shape.group_cols;
+      values[r * cols + col] =
+          static_cast<float>(codes[c] - zeros[group]) * F16ToF32(scales[group]);
+    }
+  }
+  weights_.owned.push_back(std::move(values));
+  return {.dtype = DType::kF32,
+          .data = reinterpret_cast<const std::byte*>(weights_.owned.back().data()),
+          .rows = rows,
+          .cols = cols};
+}
+
 Matrix Loader::LoadMatrix(const std::string& name, size_t rows, size_t cols) {
+  if (parsed_.quantization == WeightQuantization::kGptq) {
+    const std::string stem = name.substr(0, name.rfind('.'));
+    if (GptqTensor::IsIn(source_, stem)) return LoadGptq(stem, rows, cols);
+  }
   const TensorView* view = Require(name, {rows, cols});
   if (view == nullptr) return {};
   Matrix matrix = {.dtype = view->dtype, .data = view->data, .rows = rows, .cols = cols};

@@ -135,7 +135,7 @@ std::string Judge(const HostileCase& hostile, const Outcome& outcome) {
 std::vector<HostileCase> AllCases() {
   std::vector<HostileCase> all;
   for (const auto& cases :
-       {SafetensorsCases(), SafetensorsIndexCases(), CheckpointCases(), GgufCases()}) {
+       {SafetensorsCases(), SafetensorsIndexCases(), CheckpointCases(), GgufCases(), GptqCases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

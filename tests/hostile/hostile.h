@@ -55,6 +55,7 @@ std::vector<HostileCase> SafetensorsCases();
 std::vector<HostileCase> SafetensorsIndexCases();
 std::vector<HostileCase> CheckpointCases();
 std::vector<HostileCase> GgufCases();
+std::vector<HostileCase> GptqCases();
 std::vector<HostileCase> AllCases();
 
 }  // namespace baleen::hostile
