@@ -30,7 +30,7 @@ THIRD_PARTY = (
     (re.compile(r"^simdjson\.h$"), ("base", "formats", "tokenizer", "checkpoint", "server")),
     (re.compile(r"^(immintrin|x86intrin)\.h$"), INTRINSICS),
     (re.compile(r"^(CLI/|histedit\.h$)"), ("cli",)),
-    (re.compile(r"^nlohmann/"), ("cli", "server")),
+    (re.compile(r"^nlohmann/"), ("cli", "server", "quantize")),
     (re.compile(r"^(boost/|openssl/|prometheus/|sqlite3\.h$)"), ("server",)),
 )
 

@@ -36,6 +36,7 @@ int Main(int argc, char** argv) {
   AddDoctor(program);
   AddBench(program);
   AddEvaluate(program);
+  AddQuantize(program);
   AddTokenizer(program);
   try {
     const Action action = program.Parse(argc, argv);

@@ -15,6 +15,7 @@ void AddInspect(CommandLine& program);
 void AddDoctor(CommandLine& program);
 void AddBench(CommandLine& program);
 void AddEvaluate(CommandLine& program);
+void AddQuantize(CommandLine& program);
 void AddTokenizer(CommandLine& program);
 
 }  // namespace baleen

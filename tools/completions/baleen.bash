@@ -9,7 +9,8 @@ _baleen() {
 
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W \
-      'run serve keys usage inspect doctor bench evaluate tokenizer --help --version' -- "$cur")
+      'run serve keys usage inspect doctor bench evaluate quantize tokenizer --help --version' \
+      -- "$cur")
     return
   fi
   if [ "$verb" = tokenizer ] && [ "$COMP_CWORD" -eq 2 ]; then
@@ -63,6 +64,10 @@ _baleen() {
     bench) flags="$model_flags --prompt --generate --context --batch --repeat --json" ;;
     evaluate)
       flags="$model_flags --task --file --token-ids --context --bos-token-id --output --json"
+      ;;
+    quantize)
+      flags='--bits --group-size --method --order --desc-act --asymmetric --no-scale-search --damp
+        --calibration --max-tokens --threads --isa --json --help'
       ;;
     tokenizer)
       case ${COMP_WORDS[2]:-} in
