@@ -20,6 +20,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 constexpr uint64_t kSpareBytes = uint64_t{64} << 20;  // for tokenizer, report and file system
+constexpr uint64_t kOneFileBytes = uint64_t{256}
+                                   << 20;  // up to here there are no shards in the end
 constexpr const char* kStateFile = "/state.safetensors";
 constexpr const char* kFingerprintFile = "/quantizing";
 
@@ -152,7 +154,8 @@ void QuantizedDirectory::Open(const std::string& fingerprint, uint64_t state_byt
     if (!error) there += size;
   }
   // Two states at once: the next is whole before the last one goes.
-  const uint64_t needed = total_bytes() + 2 * state_bytes + kSpareBytes;
+  const uint64_t joined = total_bytes() <= kOneFileBytes ? total_bytes() : 0;
+  const uint64_t needed = total_bytes() + joined + 2 * state_bytes + kSpareBytes;
   try {
     RequireDiskSpace(marker, needed - std::min(needed, there));
   } catch (const Error&) {
@@ -209,6 +212,10 @@ std::optional<QuantizedDirectory::State> QuantizedDirectory::LoadState() const {
     Throw(ErrorCode::kCorruption, "{}: names layer {}, which there is none; remove the directory",
           path, state.next_layer);
   }
+  for (size_t i = 0; i < state.next_layer; ++i) {
+    // Interrupted while the shards were joined: all of it is done again.
+    if (!fs::exists(partial_ + "/" + ShardName(i), ignored)) return std::nullopt;
+  }
   return state;
 }
 
@@ -230,6 +237,22 @@ void QuantizedDirectory::WriteIndex() const {
   }
   const Json index = {{"metadata", {{"total_size", total_bytes()}}}, {"weight_map", map}};
   WriteFile(partial_ + "/model.safetensors.index.json", index.dump(1) + "\n");
+}
+
+void QuantizedDirectory::JoinShards() const {
+  std::vector<TensorSpec> all;
+  for (const Shard& shard : shards_) {
+    all.insert(all.end(), shard.tensors.begin(), shard.tensors.end());
+  }
+  SafetensorsWriter writer(partial_ + "/model.safetensors", std::move(all));
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const SafetensorsFile shard(partial_ + "/" + ShardName(i));
+    for (const auto& tensor : shard.tensors()) {
+      writer.Write(tensor.name, {tensor.view.data, tensor.view.size_bytes()});
+    }
+  }
+  writer.Finish();
+  for (size_t i = 0; i < shards_.size(); ++i) fs::remove(partial_ + "/" + ShardName(i));
 }
 
 std::string QuantizationConfigJson(const QuantizeOptions& options) {
@@ -259,7 +282,11 @@ std::string QuantizationConfigJson(const QuantizeOptions& options) {
 void QuantizedDirectory::Finish(const std::string& source_directory, const QuantizeOptions& options,
                                 const std::string& report_json,
                                 const std::string& report_html) const {
-  WriteIndex();
+  if (total_bytes() <= kOneFileBytes) {
+    JoinShards();
+  } else {
+    WriteIndex();
+  }
   const std::string config_path = source_directory + "/config.json";
   Json config = Json::parse(ReadFile(config_path, kMaxConfigBytes));
   config["quantization_config"] = Json::parse(QuantizationConfigJson(options));

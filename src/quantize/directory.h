@@ -3,7 +3,8 @@
 //
 // All is written to DST.partial: a shard for each layer as it is done, and state.safetensors with
 // the texts' residual streams, replaced after each layer. When all is there, the index, the
-// configuration and the tokenizer follow, the state goes, and the directory gets its name.
+// configuration and the tokenizer follow, the state goes, and the directory gets its name. The
+// shards of a small model are joined first.
 #ifndef BALEEN_QUANTIZE_DIRECTORY_H_
 #define BALEEN_QUANTIZE_DIRECTORY_H_
 
@@ -74,6 +75,8 @@ class QuantizedDirectory {
   std::string ShardName(size_t index) const;
   void WriteKept(const Shard& shard, SafetensorsWriter& writer, const WeightSource& source) const;
   void WriteIndex() const;
+  // Makes one file of the shards of a small model.
+  void JoinShards() const;
 
   std::string destination_, partial_;
   std::vector<Shard> shards_;  // one a layer; the last: all else
