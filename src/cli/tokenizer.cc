@@ -1,4 +1,4 @@
-// cli/tokenizer.cc: `baleen tokenizer`: text to token ids and back.
+// cli/tokenizer.cc: `baleen tokenizer`: text to token ids and back, and new tokenizers.
 #include <fmt/format.h>
 
 #include <memory>
@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "cli/flags.h"
 #include "cli/output.h"
+#include "cli/train_tokenizer.h"
 #include "cli/verbs.h"
 
 namespace baleen {
@@ -68,7 +69,7 @@ Verb AddDirection(Verb verb, const char* name, const char* help,
 }  // namespace
 
 void AddTokenizer(CommandLine& program) {
-  Verb verb = program.AddVerb("tokenizer", "Turn text into token ids and back");
+  Verb verb = program.AddVerb("tokenizer", "Turn text into token ids and back; train tokenizers");
   const auto flags = std::make_shared<TokenizerFlags>();
 
   Verb encode = AddDirection(verb, "encode", "Text to ids, without a BOS token", flags);
@@ -86,6 +87,7 @@ void AddTokenizer(CommandLine& program) {
       "baleen tokenizer decode models/baleen-stories-mini --ids 861,628,267,498",
       "prints the text of these tokens"};
   for (Verb each : {verb, encode, decode}) each.SetExamples(to_ids, to_text);
+  AddTrainTokenizer(verb);
 }
 
 }  // namespace baleen

@@ -21,7 +21,8 @@ const std::vector<Arguments> kVerbs = {{"run"},
                                        {"bench"},
                                        {"evaluate"},
                                        {"tokenizer", "encode"},
-                                       {"tokenizer", "decode"}};
+                                       {"tokenizer", "decode"},
+                                       {"tokenizer", "train"}};
 
 std::string HelpOf(Arguments verb) {
   verb.push_back("--help");

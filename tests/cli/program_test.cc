@@ -312,6 +312,29 @@ TEST(Tokenizer, GoesThereAndBack) {
             "Once upon a time\n");
 }
 
+TEST(ProgramTest, TrainsATokenizer) {
+  const ScratchDirectory scratch;
+  const std::string text = scratch.path() + "/text.py";
+  std::ofstream(text) << "def f(x):\n    return x + x\n";
+  const std::string out = scratch.path() + "/out";
+  const Json made = ParseResult(
+      RunProgram({"tokenizer", "train", out, "--data", text, "--vocab-size", "280", "--json"}));
+  EXPECT_EQ(made["vocab_size"], 280);
+  EXPECT_EQ(made["documents"], 1);
+  const Json ids = ParseResult(RunProgram({"tokenizer", "encode", out, "--json"}, "return"));
+  EXPECT_LT(ids["ids"].size(), 6u);
+
+  const auto refusal = [&](const std::string& data, const std::string& size) {
+    return RunProgram({"tokenizer", "train", out, "--data", data, "--vocab-size", size});
+  };
+  EXPECT_EQ(refusal(text, "273").exit_code, 2);
+  EXPECT_EQ(refusal(scratch.path() + "/none", "280").exit_code, 3);
+  std::ofstream(text) << std::string(3, '\0');
+  const Outcome binary = refusal(text, "280");
+  EXPECT_EQ(binary.exit_code, 4);
+  EXPECT_NE(binary.err.find("it is binary"), std::string::npos);
+}
+
 TEST(Evaluate, PrintsLogitsOfEachPosition) {
   const Json json = ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "logits",
                                             "--token-ids", "0,861,628", "--precision", "f32"}));

@@ -14,7 +14,7 @@ _baleen() {
     return
   fi
   if [ "$verb" = tokenizer ] && [ "$COMP_CWORD" -eq 2 ]; then
-    mapfile -t COMPREPLY < <(compgen -W 'encode decode --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'encode decode train --help' -- "$cur")
     return
   fi
 
@@ -73,6 +73,10 @@ _baleen() {
       case ${COMP_WORDS[2]:-} in
         encode) flags="$model_flags --json --file --plain" ;;
         decode) flags="$model_flags --json --ids" ;;
+        train)
+          flags="--data --vocab-size --text-field --separator --min-count --context --memory-limit"
+          flags+=" --json"
+          ;;
       esac
       ;;
   esac
