@@ -38,6 +38,7 @@ int Main(int argc, char** argv) {
   AddEvaluate(program);
   AddQuantize(program);
   AddTokenizer(program);
+  AddTrain(program);
   try {
     const Action action = program.Parse(argc, argv);
     const int exit_code = action ? action() : 0;

@@ -17,6 +17,7 @@ void AddBench(CommandLine& program);
 void AddEvaluate(CommandLine& program);
 void AddQuantize(CommandLine& program);
 void AddTokenizer(CommandLine& program);
+void AddTrain(CommandLine& program);
 
 }  // namespace baleen
 
