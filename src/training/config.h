@@ -19,6 +19,11 @@ struct TrainConfig {
   std::vector<std::string> data;
   double held_out_share = 0.01;
   double fim_rate = 0;
+  double fim_line_share = 0;
+  std::string text_field = "text";
+  std::string separator;
+  uint64_t max_document_bytes = 0;
+  bool drop_near_duplicates = true;
   double synthetic_share = 0;  // of the text, as its collector knows it; for the provenance
   uint64_t seed = 1;
 

@@ -209,7 +209,12 @@ void Run::OpenData() {
                        .held_out_share = config_.held_out_share,
                        .fim_rate = config_.fim_rate,
                        .bos_token_id = parsed.bos_token_ids.empty() ? -1 : parsed.bos_token_ids[0],
-                       .eos_token_id = parsed.eos_token_ids.empty() ? -1 : parsed.eos_token_ids[0]},
+                       .eos_token_id = parsed.eos_token_ids.empty() ? -1 : parsed.eos_token_ids[0],
+                       .fim_line_share = config_.fim_line_share,
+                       .text_field = config_.text_field,
+                       .separator = config_.separator,
+                       .max_document_bytes = config_.max_document_bytes,
+                       .drop_near_duplicates = config_.drop_near_duplicates},
                       *tokenizer_);
   const DatasetInfo& info = data_->info();
   Note(fmt::format("data: {} documents, {} tokens; {} documents held out, {} dropped",

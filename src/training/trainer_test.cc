@@ -56,6 +56,7 @@ class TrainerTest : public testing::Test {
     config_.tokenizer = kStories;
     config_.output = directory_ + "/out";
     config_.held_out_share = 0.2;
+    config_.drop_near_duplicates = false;  // these are
     config_.steps = 8;
     config_.sequence_length = 24;
     config_.batch_size = 4;

@@ -20,6 +20,7 @@ const std::vector<Arguments> kVerbs = {{"run"},
                                        {"doctor"},
                                        {"bench"},
                                        {"evaluate"},
+                                       {"train"},
                                        {"tokenizer", "encode"},
                                        {"tokenizer", "decode"},
                                        {"tokenizer", "train"}};
@@ -96,7 +97,9 @@ TEST(Help, ShowsTwoExamplesForEachVerb) {
 
 TEST(Help, ListsTheFlagsThatAllModelsShare) {
   for (const Arguments& verb : kVerbs) {
-    if (verb[0] == "doctor" || verb[0] == "keys" || verb[0] == "usage") continue;
+    if (verb[0] == "doctor" || verb[0] == "keys" || verb[0] == "usage" || verb[0] == "train") {
+      continue;
+    }
     const std::set<std::string> flags = FlagsIn(HelpOf(verb));
     for (const char* flag :
          {"--threads", "--isa", "--precision", "--cache-dtype", "--memory-limit"}) {

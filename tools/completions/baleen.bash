@@ -9,7 +9,7 @@ _baleen() {
 
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W \
-      'run serve keys usage inspect doctor bench evaluate quantize tokenizer --help --version' \
+      'run serve keys usage inspect doctor bench evaluate quantize train tokenizer --help --version' \
       -- "$cur")
     return
   fi
@@ -68,6 +68,17 @@ _baleen() {
     quantize)
       flags='--bits --group-size --method --order --desc-act --asymmetric --no-scale-search --damp
         --calibration --max-tokens --threads --isa --json --help'
+      ;;
+    train)
+      flags="--model --init --tokenizer --output --data --held-out-share --fim-rate
+        --fim-line-share --text-field --separator
+        --max-document-bytes --drop-near-duplicates
+         --synthetic-
+        share --seed --steps --sequence-length --batch-size --micro-batch-size --recompute
+        --products --optimizer --lr --min-lr-ratio --schedule --warmup-steps --beta1 --beta2
+        --eps --weight-decay --max-grad-norm --balance --bias-update-speed --sequence-alpha
+        --expert-alpha --device-alpha --communication-alpha --mtp-weight --checkpoint-every
+        --validate-every --validation-tokens --threads --isa --json --help"
       ;;
     tokenizer)
       case ${COMP_WORDS[2]:-} in
