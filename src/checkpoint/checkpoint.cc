@@ -106,6 +106,7 @@ void ReadChatTemplate(const std::string& directory, const std::optional<std::str
   std::optional<std::string> jinja = in_config;
   if (Exists(file)) jinja = ReadFile(file, kMaxConfigBytes);
   if (!jinja) return;
+  text.chat_template_jinja = *jinja;
   try {
     text.chat_template = ChatTemplate::Recognize(*jinja);
   } catch (const Error& error) {
@@ -116,6 +117,7 @@ void ReadChatTemplate(const std::string& directory, const std::optional<std::str
 TextSide ReadTextSide(const std::string& directory, const ParsedConfig& config) {
   TextSide text;
   for (int32_t id : config.eos_token_ids) AddStop(id, text.stop_token_ids);
+  if (!config.eos_token_ids.empty()) text.eos_token_id = config.eos_token_ids[0];
   ReadGenerationConfig(directory + "/generation_config.json", text);
 
   const std::string path = directory + "/tokenizer_config.json";
@@ -126,8 +128,11 @@ TextSide ReadTextSide(const std::string& directory, const ParsedConfig& config) 
   if (!text.tokenizer) return text;
 
   const Tokenizer& tokenizer = *text.tokenizer;
+  // The tokenizer's word goes before the config's: Kimi's turns end with another token there.
   if (const auto eos = TokenName(document.root(), "eos_token")) {
-    AddStop(tokenizer.TokenId(*eos), text.stop_token_ids);
+    const auto id = tokenizer.TokenId(*eos);
+    AddStop(id, text.stop_token_ids);
+    text.eos_token_id = id.value_or(text.eos_token_id);
   }
   if (text.chat_template) {
     for (const std::string& name : text.chat_template->stop_tokens()) {

@@ -26,8 +26,10 @@ struct TextSide {
   std::unique_ptr<Tokenizer> tokenizer;  // null: the model has none
   std::string tokenizer_problem;         // why it is null
   int32_t bos_token_id = -1;             // put before a text; -1: nothing is
+  int32_t eos_token_id = -1;             // the tokenizer's, else the config's first; -1: none
   std::vector<int32_t> stop_token_ids;   // union of what all files say, ascending
   std::optional<ChatTemplate> chat_template;
+  std::string chat_template_jinja;    // as the files have it, known or not
   std::string chat_template_problem;  // why it is unknown; empty: the model has none
   SamplingParams default_sampling;    // generation_config.json
 };

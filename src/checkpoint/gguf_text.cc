@@ -34,6 +34,7 @@ TextSide GgufText(const GgufModel& model) {
   const GgufMetadata& keys = model.metadata();
   TextSide text;
   if (const auto jinja = keys.String("tokenizer.chat_template")) {
+    text.chat_template_jinja = *jinja;
     try {
       text.chat_template = ChatTemplate::Recognize(*jinja);
     } catch (const Error& error) {
@@ -65,7 +66,10 @@ TextSide GgufText(const GgufModel& model) {
 
   const size_t count = parts.tokens.size();
   for (std::string_view name : {"eos_token_id", "eot_token_id", "eom_token_id"}) {
-    if (const auto id = TokenId(keys, name, count)) AddStop(*id, text.stop_token_ids);
+    const auto id = TokenId(keys, name, count);
+    if (!id) continue;
+    AddStop(*id, text.stop_token_ids);
+    if (text.eos_token_id < 0) text.eos_token_id = *id;
   }
   if (text.chat_template) {
     for (const std::string& name : text.chat_template->stop_tokens()) {

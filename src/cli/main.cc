@@ -37,6 +37,7 @@ int Main(int argc, char** argv) {
   AddBench(program);
   AddEvaluate(program);
   AddQuantize(program);
+  AddConvert(program);
   AddTokenizer(program);
   AddTrain(program);
   try {

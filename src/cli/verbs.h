@@ -16,6 +16,7 @@ void AddDoctor(CommandLine& program);
 void AddBench(CommandLine& program);
 void AddEvaluate(CommandLine& program);
 void AddQuantize(CommandLine& program);
+void AddConvert(CommandLine& program);
 void AddTokenizer(CommandLine& program);
 void AddTrain(CommandLine& program);
 

@@ -8,68 +8,19 @@
 
 #include "base/error.h"
 #include "base/quote.h"
+#include "formats/gguf_format.h"
 
 namespace baleen {
 
 namespace {
 
-constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
-constexpr size_t kMaxDimensions = 4;
 constexpr size_t kMaxKeyBytes = 65535;
-constexpr size_t kMaxNameBytes = 64;
 constexpr size_t kMaxArrayDepth = 8;
-constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kMaxAlignment = uint64_t{1} << 20;
 // The least that an entry takes in the file: an empty name, a type, and a value of one byte; an
 // empty name, one dimension, type and offset.
 constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;
 constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;
-
-struct TensorType {
-  uint32_t id;
-  const char* name;
-  std::optional<DType> dtype;  // none: known by name only
-};
-
-constexpr std::array<TensorType, 37> kTensorTypes = {{
-    {0, "F32", DType::kF32},
-    {1, "F16", DType::kF16},
-    {2, "Q4_0", DType::kQ4_0},
-    {3, "Q4_1", DType::kQ4_1},
-    {6, "Q5_0", DType::kQ5_0},
-    {7, "Q5_1", DType::kQ5_1},
-    {8, "Q8_0", DType::kQ8_0},
-    {9, "Q8_1", {}},
-    {10, "Q2_K", DType::kQ2_K},
-    {11, "Q3_K", DType::kQ3_K},
-    {12, "Q4_K", DType::kQ4_K},
-    {13, "Q5_K", DType::kQ5_K},
-    {14, "Q6_K", DType::kQ6_K},
-    {15, "Q8_K", {}},
-    {16, "IQ2_XXS", {}},
-    {17, "IQ2_XS", {}},
-    {18, "IQ3_XXS", {}},
-    {19, "IQ1_S", {}},
-    {20, "IQ4_NL", DType::kIQ4_NL},
-    {21, "IQ3_S", {}},
-    {22, "IQ2_S", {}},
-    {23, "IQ4_XS", DType::kIQ4_XS},
-    {24, "I8", DType::kI8},
-    {25, "I16", DType::kI16},
-    {26, "I32", DType::kI32},
-    {27, "I64", DType::kI64},
-    {28, "F64", DType::kF64},
-    {29, "IQ1_M", {}},
-    {30, "BF16", DType::kBF16},
-    {31, "Q4_0_4_4", {}},
-    {32, "Q4_0_4_8", {}},
-    {33, "Q4_0_8_8", {}},
-    {34, "TQ1_0", {}},
-    {35, "TQ2_0", {}},
-    {39, "MXFP4", {}},
-    {40, "NVFP4", {}},
-    {139, "IQ4_K", {}},
-}};
 
 // Bytes of one element of a scalar type; 0 for strings and arrays.
 constexpr std::array<uint64_t, 13> kScalarBytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -161,7 +112,8 @@ class Parser {
     }
     if (file_.empty()) Fail("the file is empty; download it again");
     const uint32_t magic = Read<uint32_t>("the magic");
-    if (magic != kMagic) Fail("not a GGUF file: it begins with {}", Quote(AsText(file_.first(4))));
+    if (magic != kGgufMagic)
+      Fail("not a GGUF file: it begins with {}", Quote(AsText(file_.first(4))));
     const uint32_t version = Read<uint32_t>("the version");
     if (version == 2 || version == 3) return version;
     const char* advice = "versions 2 and 3 are read; convert the model again";
@@ -279,7 +231,7 @@ class Parser {
   }
 
   uint64_t ParseAlignment(const GgufMetadata& metadata) const {
-    const uint64_t alignment = metadata.Uint("general.alignment").value_or(kDefaultAlignment);
+    const uint64_t alignment = metadata.Uint("general.alignment").value_or(kGgufAlignment);
     if (!std::has_single_bit(alignment) || alignment < 8 || alignment > kMaxAlignment) {
       Fail("key \"general.alignment\" is {}, expected a power of two from 8 to {}", alignment,
            kMaxAlignment);
@@ -290,9 +242,9 @@ class Parser {
   DType ReadDType(const std::string& what) {
     const uint64_t at = offset_;
     const uint32_t id = Read<uint32_t>("the type of " + what);
-    const auto known = std::ranges::find(kTensorTypes, id, &TensorType::id);
-    if (known != kTensorTypes.end() && known->dtype) return *known->dtype;
-    const std::string type = known == kTensorTypes.end()
+    const auto known = std::ranges::find(kGgufTensorTypes, id, &GgufTensorType::id);
+    if (known != kGgufTensorTypes.end() && known->dtype) return *known->dtype;
+    const std::string type = known == kGgufTensorTypes.end()
                                  ? fmt::format("with the number {}, which is unknown here", id)
                                  : std::string(known->name);
     Throw(ErrorCode::kUnimplemented,
@@ -305,16 +257,16 @@ class Parser {
     Entry entry;
     entry.info_offset = offset_;
     const std::string_view name = ReadString(fmt::format("the name of tensor {}", index));
-    if (name.empty() || name.size() > kMaxNameBytes) {
+    if (name.empty() || name.size() > kMaxGgufNameBytes) {
       Fail("at offset {}, tensor {} has a name of {} bytes, expected 1 to {}", entry.info_offset,
-           index, name.size(), kMaxNameBytes);
+           index, name.size(), kMaxGgufNameBytes);
     }
     const std::string what = fmt::format("tensor {}", Quote(name));
     const uint64_t at = offset_;
     const uint32_t num_dimensions = Read<uint32_t>("the number of dimensions of " + what);
-    if (num_dimensions == 0 || num_dimensions > kMaxDimensions) {
+    if (num_dimensions == 0 || num_dimensions > kMaxGgufDimensions) {
       Fail("at offset {}, {} has {} dimensions, expected 1 to {}", at, what, num_dimensions,
-           kMaxDimensions);
+           kMaxGgufDimensions);
     }
     TensorView& view = entry.tensor.view;
     for (uint32_t i = 0; i < num_dimensions; ++i) {

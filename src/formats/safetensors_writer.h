@@ -18,18 +18,9 @@
 #include <vector>
 
 #include "base/output_file.h"
-#include "tensor/dtype.h"
-#include "tensor/tensor_view.h"
+#include "formats/tensor_spec.h"
 
 namespace baleen {
-
-struct TensorSpec {
-  std::string name;
-  DType dtype;
-  Shape shape;
-
-  uint64_t size_bytes() const { return uint64_t{NumElements(shape)} * DTypeSize(dtype); }
-};
 
 struct SafetensorsOptions {
   // transformers refuses to load a file without this "format".

@@ -1,4 +1,4 @@
-// tensor/blocks.h: the block types of GGUF files, decoded one value at a time.
+// tensor/blocks.h: the block types of GGUF files: all are decoded, two of them encoded.
 //
 // A block is a run of 32 or 256 elements of one row: small whole numbers, and scales (F16, for 256
 // elements also 4 to 8 bits for each sub-block) that turn them into numbers. Layouts byte by byte:
@@ -20,6 +20,11 @@ inline constexpr size_t kMaxBlockSize = 256;
 
 // Decodes `count` elements, whole blocks of a block type, to out[0, count).
 void DecodeBlocks(DType dtype, const std::byte* data, size_t count, float* out);
+
+// Encodes `count` finite values, whole blocks, as kQ8_0 or kQ4_0 (no other), rounded to nearest as
+// the quantizer of the `gguf` package does it: its bytes, but for blocks whose largest value is
+// subnormal, which become zeros (there 1 / d is infinite). A scale beyond F16 becomes infinite.
+void EncodeBlocks(DType dtype, const float* values, size_t count, std::byte* out);
 
 }  // namespace baleen
 

@@ -9,11 +9,13 @@ namespace baleen {
 
 namespace {
 
-template <typename T>
-T Load(const std::byte* data, size_t i) {
-  T value;
-  std::memcpy(&value, data + i * sizeof(T), sizeof(T));
-  return value;
+template <typename T, typename Convert>
+void Widen(const std::byte* data, size_t count, float* out, Convert convert) {
+  for (size_t i = 0; i < count; ++i) {
+    T value;
+    std::memcpy(&value, data + i * sizeof(T), sizeof(T));
+    out[i] = convert(value);
+  }
 }
 
 }  // namespace
@@ -36,29 +38,22 @@ size_t NumElements(const Shape& shape) {
 void ToF32(const TensorView& tensor, size_t first, size_t count, float* out) {
   const std::byte* data = tensor.data + RowBytes(tensor.dtype, first);
   if (IsBlockType(tensor.dtype)) return DecodeBlocks(tensor.dtype, data, count, out);
-  for (size_t i = 0; i < count; ++i) {
-    switch (tensor.dtype) {
-      case DType::kF64:
-        out[i] = static_cast<float>(Load<double>(data, i));
-        break;
-      case DType::kF32:
-        out[i] = Load<float>(data, i);
-        break;
-      case DType::kF16:
-        out[i] = F16ToF32(Load<uint16_t>(data, i));
-        break;
-      case DType::kBF16:
-        out[i] = Bf16ToF32(Load<uint16_t>(data, i));
-        break;
-      case DType::kF8E4M3:
-        out[i] = F8E4M3ToF32(Load<uint8_t>(data, i));
-        break;
-      case DType::kF8E8M0:
-        out[i] = F8E8M0ToF32(Load<uint8_t>(data, i));
-        break;
-      default:
-        BALEEN_CHECK(!"ToF32 of an integer tensor");
-    }
+  switch (tensor.dtype) {
+    case DType::kF64:
+      return Widen<double>(data, count, out,
+                           [](double value) { return static_cast<float>(value); });
+    case DType::kF32:
+      return Widen<float>(data, count, out, [](float value) { return value; });
+    case DType::kF16:
+      return Widen<uint16_t>(data, count, out, F16ToF32);
+    case DType::kBF16:
+      return Widen<uint16_t>(data, count, out, Bf16ToF32);
+    case DType::kF8E4M3:
+      return Widen<uint8_t>(data, count, out, F8E4M3ToF32);
+    case DType::kF8E8M0:
+      return Widen<uint8_t>(data, count, out, F8E8M0ToF32);
+    default:
+      BALEEN_CHECK(!"ToF32 of an integer tensor");
   }
 }
 

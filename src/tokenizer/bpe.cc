@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -24,6 +25,20 @@ MergeTable::MergeTable(size_t expected_merges)
     : slots_(std::bit_ceil(std::clamp(2 * expected_merges, kMinSlots, kMaxInitialSlots)), kEmpty),
       shift_(64 - std::countr_zero(slots_.size())) {
   results_.reserve(std::min(expected_merges, kMaxInitialSlots));
+}
+
+std::vector<MergeTable::Merge> MergeTable::List() const {
+  std::vector<Merge> merges;
+  merges.reserve(num_used_);
+  for (const uint64_t content : slots_) {
+    if (content == kEmpty) continue;
+    const uint64_t pair = content >> kRankBits;
+    merges.push_back({static_cast<int32_t>(content & kRankMask),
+                      static_cast<int32_t>(pair >> kTokenBits),
+                      static_cast<int32_t>(pair & ((uint64_t{1} << kTokenBits) - 1))});
+  }
+  std::ranges::sort(merges, {}, [](const Merge& m) { return std::tuple(m.rank, m.left, m.right); });
+  return merges;
 }
 
 bool MergeTable::Add(int32_t left, int32_t right, int32_t rank, int32_t result) {

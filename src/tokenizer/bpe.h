@@ -40,6 +40,12 @@ class MergeTable {
   }
   int32_t Result(int32_t rank) const { return results_[static_cast<size_t>(rank)]; }
 
+  struct Merge {
+    int32_t rank, left, right;
+  };
+  // All of them, lowest rank first.
+  std::vector<Merge> List() const;
+
  private:
   static constexpr int kTokenBits = 20;
   static constexpr int kRankBits = 24;
@@ -83,6 +89,8 @@ class Bpe {
   // Appends the tokens of `piece`. Requires piece.size() <= 2^29. A byte that has no token becomes
   // those of U+FFFD (only broken UTF-8 has such bytes in the vocabularies that the loaders accept).
   void Encode(std::string_view piece, Workspace* workspace, std::vector<int32_t>* ids) const;
+
+  const MergeTable& merges() const { return merges_; }
 
  private:
   static constexpr int32_t kNoSymbol = -1;

@@ -37,6 +37,16 @@ struct TokenizerParts {
   std::vector<std::string_view> merges;  // "left right", lowest rank first; kimi-k2 needs none
 };
 
+// What a TokenizerParts shows, with the texts themselves.
+struct TokenizerListing {
+  std::string_view pre_tokenizer;
+  std::vector<std::string> tokens;
+  std::vector<int32_t> token_types;
+  std::vector<std::string> merges;
+
+  TokenizerParts Parts() const;
+};
+
 // Immutable, thread-safe.
 class Tokenizer {
  public:
@@ -60,6 +70,12 @@ class Tokenizer {
 
   // The vocabulary of a GGUF file. Control tokens become special, user-defined ones added tokens.
   static std::unique_ptr<Tokenizer> FromParts(const TokenizerParts& parts, std::string source);
+
+  // The way back, as llama.cpp's converter lists a vocabulary: `num_tokens` tokens, at least
+  // vocab_size(), those without a text named "[PAD7]"; added tokens are control tokens if they are
+  // special or spelled like "<|...|>", else user-defined. Kimi's merges are listed too, one for
+  // each token. Error{kUnimplemented} for what such a list cannot say.
+  TokenizerListing List(size_t num_tokens) const;
 
   // Encodes `text`, any bytes. With `parse_special`, names of added tokens in the text become these
   // tokens, special or not; without, they are text like any other (for content that users type).

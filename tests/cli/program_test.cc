@@ -124,6 +124,27 @@ std::vector<BadCall> BadCalls() {
        "baleen tokenizer encode: ",
        "/no/such/model"},
       {"InspectNothing", {"inspect", "/no/such/model"}, 3, "baleen inspect: ", "/no/such/model"},
+      {"ConvertNothing",
+       {"convert", "/no/such/model", "/no/such/m.gguf"},
+       3,
+       "baleen convert: ",
+       "/no/such/model"},
+      {"ConvertToAnotherFormat", {"convert", model, "m.bin"}, 2, "baleen convert: ", ".gguf"},
+      {"ConvertToUnknownType",
+       {"convert", model, "m.gguf", "--type", "q3_0"},
+       2,
+       "baleen convert: ",
+       "q3_0"},
+      {"ConvertToNoDirectory",
+       {"convert", model, "/no/such/dir/m.gguf"},
+       2,
+       "baleen convert: ",
+       "/no/such/dir/m.gguf"},
+      {"ConvertOverAFile",
+       {"convert", model, BALEEN_SOURCE_DIR "/tests/golden/gguf/v3.gguf"},
+       2,
+       "baleen convert: ",
+       "exists already"},
       {"DoctorUnknownIsa", {"doctor", "--isa", "sse9"}, 2, "baleen doctor: ", "sse9"},
       {"BenchTooLong", {"bench", model, "--prompt", "600"}, 2, "baleen bench: ", "made for 512"},
       {"BenchNoRuns", {"bench", model, "--repeat", "0"}, 2, "baleen bench: ", "--repeat"},
@@ -403,6 +424,20 @@ TEST(Evaluate, WritesRoutingAsSafetensors) {
   EXPECT_EQ(tensors["experts"]["shape"], Json({5, 3, 2}));  // one layer of six is dense
   EXPECT_EQ(tensors["weights"]["dtype"], "F32");
   EXPECT_EQ(tensors["weights"]["shape"], Json({5, 3, 2}));
+}
+
+TEST(Convert, WritesAFileThatAnswersAlike) {
+  ScratchDirectory scratch;
+  const std::string file = scratch.path() + "/m.gguf";
+  const Json json = ParseResult(RunProgram({"convert", StoriesModel(), file, "--json"}));
+  EXPECT_EQ(json["bytes"], std::filesystem::file_size(file));
+  EXPECT_EQ(json["tensors"],
+            3 + 6 * 8 + 3 + 5 * 8);  // of a layer: 8 of attention and norms, its MLP
+  const Json inspected = ParseResult(RunProgram({"inspect", file, "--json"}));
+  EXPECT_EQ(inspected["quantization"], "Q8_0");
+  const Outcome outcome =
+      RunProgram(Greedy(file, {"--raw", "-p", "Once upon a time", "--max-tokens", "8"}));
+  EXPECT_EQ(outcome.out, ", there was a little girl named Lily\n") << outcome.err;
 }
 
 TEST(Inspect, HasItsKeys) {

@@ -9,7 +9,7 @@ _baleen() {
 
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W \
-      'run serve keys usage inspect doctor bench evaluate quantize train tokenizer --help --version' \
+      'run serve keys usage inspect doctor bench convert evaluate quantize train tokenizer --help --version' \
       -- "$cur")
     return
   fi
@@ -28,6 +28,7 @@ _baleen() {
     --isa) flags='avx512_bf16 avx512 avx2 scalar' ;;
     --precision) flags='f32 bf16 auto' ;;
     --cache-dtype) flags='f32 bf16 int8' ;;
+    --type) flags='q8_0 q4_0 bf16' ;;
     --task) flags='perplexity logits routing' ;;
     --file | --output | --database)
       compopt -o filenames
@@ -62,6 +63,7 @@ _baleen() {
     inspect) flags="$model_flags --tensors --json" ;;
     doctor) flags='--isa --threads --json --help' ;;
     bench) flags="$model_flags --prompt --generate --context --batch --repeat --json" ;;
+    convert) flags='--type --threads --json --help' ;;
     evaluate)
       flags="$model_flags --task --file --token-ids --context --bos-token-id --output --json"
       ;;

@@ -10,17 +10,18 @@ complete -c baleen -n __fish_use_subcommand -f -a usage -d 'Show what was used, 
 complete -c baleen -n __fish_use_subcommand -f -a inspect -d 'Show what a model holds and what it needs'
 complete -c baleen -n __fish_use_subcommand -f -a doctor -d 'Show what this machine has and can do'
 complete -c baleen -n __fish_use_subcommand -f -a bench -d 'Measure speed against the machine\'s roof'
+complete -c baleen -n __fish_use_subcommand -f -a convert -d 'Write a model as a GGUF file'
 complete -c baleen -n __fish_use_subcommand -f -a evaluate -d 'Measure a model on a text'
 complete -c baleen -n __fish_use_subcommand -f -a quantize -d 'Make a GPTQ directory, in 4 or 8 bits'
 complete -c baleen -n __fish_use_subcommand -f -a tokenizer -d 'Turn text into token ids and back'
 complete -c baleen -n __fish_use_subcommand -f -a train -d 'Train a model on text, or go on with one'
 
-complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode doctor' -l threads -x -d 'Compute threads'
+complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode doctor convert' -l threads -x -d 'Compute threads'
 complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode doctor' -l isa -x -a 'avx512_bf16 avx512 avx2 scalar' -d 'Instruction set to use, or refuse'
 complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode' -l precision -x -a 'f32 bf16 auto' -d 'Arithmetic'
 complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode' -l cache-dtype -x -a 'f32 bf16 int8' -d 'Latent cache'
 complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode' -l memory-limit -x -d 'For weights and cache together'
-complete -c baleen -n '__fish_seen_subcommand_from run inspect bench evaluate encode decode doctor' -l json -d 'Print a JSON object'
+complete -c baleen -n '__fish_seen_subcommand_from run inspect bench evaluate encode decode doctor convert' -l json -d 'Print a JSON object'
 
 complete -c baleen -n '__fish_seen_subcommand_from run' -l context -x -d 'Tokens of prompt and answer together'
 complete -c baleen -n '__fish_seen_subcommand_from run' -s p -l prompt -x -d 'Answer this and leave'
@@ -80,6 +81,7 @@ complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l bos-token-id -x 
 complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l output -r -F -d 'Safetensors file to write'
 
 complete -c baleen -n '__fish_seen_subcommand_from tokenizer; and not __fish_seen_subcommand_from encode decode train' -f -a 'encode decode train'
+complete -c baleen -n '__fish_seen_subcommand_from convert' -l type -x -a 'q8_0 q4_0 bf16' -d 'Of most weights'
 complete -c baleen -n '__fish_seen_subcommand_from encode' -l file -r -F -d 'Text to encode'
 complete -c baleen -n '__fish_seen_subcommand_from encode' -l plain -d 'Names of control tokens stay text'
 complete -c baleen -n '__fish_seen_subcommand_from decode' -l ids -x -d 'Such as 1,2,3'
