@@ -110,8 +110,8 @@ TEST(ParseConfigTest, WhatChangesNumbersIsUsedOrRefused) {
   ExpectRefused(Config("\"rope_scaling\": null",
                        "\"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"new_knob\": 1}"),
                 unimplemented, "new_knob");
-  ExpectRefused(add(R"("quantization_config": {"quant_method": "gptq", "bits": 4})"), unimplemented,
-                "gptq");
+  ExpectRefused(add(R"("quantization_config": {"quant_method": "awq", "bits": 4})"), unimplemented,
+                "awq");
   ExpectRefused(
       add(R"("quantization_config": {"quant_method": "fp8", "weight_block_size": [64, 64]})"),
       unimplemented, "weight_block_size");

@@ -229,7 +229,7 @@ TEST_F(TrainerTest, RefusesBeforeTheFirstStep) {
               std::ofstream(directory_ + "/empty");
               c.data = {directory_ + "/empty"};
             }),
-            ErrorCode::kInvalidArgument);
+            ErrorCode::kCorruption);
   const auto replace = [](TrainConfig& c, const std::string& from, const std::string& to) {
     c.model.replace(c.model.find(from), from.size(), to);
   };

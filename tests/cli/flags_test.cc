@@ -21,6 +21,7 @@ const std::vector<Arguments> kVerbs = {{"run"},
                                        {"bench"},
                                        {"convert"},
                                        {"evaluate"},
+                                       {"quantize"},
                                        {"train"},
                                        {"tokenizer", "encode"},
                                        {"tokenizer", "decode"},
@@ -98,9 +99,10 @@ TEST(Help, ShowsTwoExamplesForEachVerb) {
 
 TEST(Help, ListsTheFlagsThatAllModelsShare) {
   for (const Arguments& verb : kVerbs) {
-    if (verb[0] == "doctor" || verb[0] == "keys" || verb[0] == "usage" || verb[0] == "train") {
-      continue;
-    }
+    // These open no model to answer with.
+    static const std::set<std::string> kOthers = {"doctor", "keys",     "usage",
+                                                  "train",  "quantize", "convert"};
+    if (kOthers.contains(verb[0]) || verb.back() == "train") continue;
     const std::set<std::string> flags = FlagsIn(HelpOf(verb));
     for (const char* flag :
          {"--threads", "--isa", "--precision", "--cache-dtype", "--memory-limit"}) {

@@ -342,6 +342,7 @@ TEST(ProgramTest, TrainsATokenizer) {
       RunProgram({"tokenizer", "train", out, "--data", text, "--vocab-size", "280", "--json"}));
   EXPECT_EQ(made["vocab_size"], 280);
   EXPECT_EQ(made["documents"], 1);
+  std::filesystem::copy(StoriesModel() + "/config.json", out);
   const Json ids = ParseResult(RunProgram({"tokenizer", "encode", out, "--json"}, "return"));
   EXPECT_LT(ids["ids"].size(), 6u);
 

@@ -75,8 +75,7 @@ _baleen() {
       flags="--model --init --tokenizer --output --data --held-out-share --fim-rate
         --fim-line-share --text-field --separator
         --max-document-bytes --drop-near-duplicates
-         --synthetic-
-        share --seed --steps --sequence-length --batch-size --micro-batch-size --recompute
+         --synthetic-share --seed --steps --sequence-length --batch-size --micro-batch-size --recompute
         --products --optimizer --lr --min-lr-ratio --schedule --warmup-steps --beta1 --beta2
         --eps --weight-decay --max-grad-norm --balance --bias-update-speed --sequence-alpha
         --expert-alpha --device-alpha --communication-alpha --mtp-weight --checkpoint-every
