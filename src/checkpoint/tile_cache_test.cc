@@ -111,7 +111,8 @@ TEST_F(TileCacheTest, ADamagedFileIsMadeAnew) {
            [&] { fs::resize_file(file, 0); },
            [&] { WriteFile(file, std::string(fs::file_size(file), 'x')); }}) {
     spoil();
-    EXPECT_TRUE(RepackTiles(jobs, Options()).created);
+    const RepackedTiles tiles = RepackTiles(jobs, Options());
+    EXPECT_TRUE(tiles.created);
     ExpectTiles(a);
   }
 }

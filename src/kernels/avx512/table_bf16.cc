@@ -22,7 +22,6 @@ struct Bf16Primitives : avx512::Primitives {
   BALEEN_INLINE static Bf16 SetPair(const void* p) {
     int32_t pair;
     __builtin_memcpy(&pair, p, sizeof(pair));
-    // Opaque, because clang 16 crashes on a broadcast that it sees to be of type bf16.
     return reinterpret_cast<Bf16>(Opaque(_mm512_set1_epi32(pair)));
   }
   BALEEN_INLINE static Bf16 LoadInterleaved(const void* even, const void* odd) {
@@ -36,12 +35,13 @@ struct Bf16Primitives : avx512::Primitives {
   BALEEN_INLINE static F32 DotPairs(Bf16 a, Bf16 b, F32 sum) { return _mm512_dpbf16_ps(sum, a, b); }
 
  private:
+  // Opaque here and above, because clang 16 crashes on shuffles that it sees to be of type bf16.
   BALEEN_INLINE static Bf16 Interleave(__m256i even, __m256i odd) {
     const __m512i order =
         _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
                          21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1);
-    return reinterpret_cast<Bf16>(_mm512_permutexvar_epi16(order, both));
+    return reinterpret_cast<Bf16>(Opaque(_mm512_permutexvar_epi16(order, both)));
   }
 };
 

@@ -119,7 +119,8 @@ void PackI8Group(const float* x, size_t n, int8_t* numbers, float* scale, int32_
     P::StoreI8(numbers + i, rounded);
     sum = P::AddI32(sum, rounded);
   }
-  *zero_sum = -8 * P::ReduceAddI32(sum);
+  // Modulo 2^32, as the vectors add: only numbers made of NaN get so large, and their scale is NaN.
+  *zero_sum = static_cast<int32_t>(0u - 8u * static_cast<uint32_t>(P::ReduceAddI32(sum)));
 }
 
 template <typename P>
