@@ -133,7 +133,8 @@ TEST_F(TileCacheTest, SmallModelsStayInMemory) {
   const std::vector<TileJob> jobs = {Job(&a, 40)};
   TileCacheOptions options = Options();
   options.min_file_bytes = 1 << 20;
-  EXPECT_EQ(RepackTiles(jobs, options).file, "");
+  const RepackedTiles tiles = RepackTiles(jobs, options);
+  EXPECT_EQ(tiles.file, "");
   EXPECT_EQ(NumFiles(), 0u);
   ExpectTiles(a);
 }
