@@ -10,18 +10,18 @@
 namespace baleen {
 namespace {
 
-const std::string kGolden = BALEEN_SOURCE_DIR "/tests/golden/gguf_blocks.safetensors";
+const std::string kGoldenBlocks = BALEEN_SOURCE_DIR "/tests/golden/gguf_blocks.safetensors";
 
 class GgufBlocksTest : public testing::TestWithParam<DType> {
  protected:
-  const SafetensorsFile golden_{kGolden};
+  const SafetensorsFile golden_{kGoldenBlocks};
   const TensorView& blocks() const { return Get("blocks"); }
   const TensorView& values() const { return Get("values"); }
 
  private:
   const TensorView& Get(const std::string& what) const {
     const TensorView* view = golden_.Find(std::string(DTypeName(GetParam())) + "." + what);
-    if (view == nullptr) throw std::runtime_error(kGolden + " lacks " + what);
+    if (view == nullptr) throw std::runtime_error(kGoldenBlocks + " lacks " + what);
     return *view;
   }
 };

@@ -12,7 +12,7 @@ namespace baleen {
 namespace {
 
 // The pieces, with | between them.
-std::string Split(PreTokenizer pre_tokenizer, std::string_view text) {
+std::string Pieces(PreTokenizer pre_tokenizer, std::string_view text) {
   std::vector<uint32_t> ends{7};  // is to be replaced
   SplitIntoPieces(pre_tokenizer, text, &ends);
   std::string joined;
@@ -29,7 +29,7 @@ std::string Split(PreTokenizer pre_tokenizer, std::string_view text) {
 
 // Worked out by hand from the patterns; the differential test has the breadth.
 TEST(PreTokenizerTest, DeepseekV3) {
-  const auto split = [](std::string_view text) { return Split(PreTokenizer::kDeepseekV3, text); };
+  const auto split = [](std::string_view text) { return Pieces(PreTokenizer::kDeepseekV3, text); };
   EXPECT_EQ(split(""), "");
   EXPECT_EQ(split("Hello world"), "Hello| world");
   EXPECT_EQ(split("it's .Net"), "it|'s| .|Net");
@@ -45,7 +45,7 @@ TEST(PreTokenizerTest, DeepseekV3) {
 }
 
 TEST(PreTokenizerTest, DeepseekLlm) {
-  const auto split = [](std::string_view text) { return Split(PreTokenizer::kDeepseekLlm, text); };
+  const auto split = [](std::string_view text) { return Pieces(PreTokenizer::kDeepseekLlm, text); };
   EXPECT_EQ(split("Hello world, 12"), "Hello| world|,| |1|2");
   EXPECT_EQ(split("a\n\nb"), "a|\n|\n|b");
   EXPECT_EQ(split("a  b"), "a| | b");
@@ -55,7 +55,7 @@ TEST(PreTokenizerTest, DeepseekLlm) {
 
 // The examples of spec/formats.md section 9.3.
 TEST(PreTokenizerTest, Kimi) {
-  const auto split = [](std::string_view text) { return Split(PreTokenizer::kKimi, text); };
+  const auto split = [](std::string_view text) { return Pieces(PreTokenizer::kKimi, text); };
   EXPECT_EQ(split("1〇〇〇"), "1〇〇|〇");
   EXPECT_EQ(split(" ⺀x"), " ⺀|x");
   EXPECT_EQ(split("中⺀"), "中⺀");
@@ -80,16 +80,16 @@ TEST(PreTokenizerTest, KimiIsCutAt25000OfAKindAndAt400000) {
   EXPECT_EQ(num_pieces(PreTokenizer::kKimiChunked, std::string(50000, 'x') + " y"), 3u);
   std::string words;
   for (int i = 0; i < 40000; ++i) words += "word12345 ";  // 400,000 characters
-  EXPECT_EQ(Split(PreTokenizer::kKimiChunked, words + "a"),
-            Split(PreTokenizer::kKimiChunked, words) + "|a");
-  EXPECT_EQ(Split(PreTokenizer::kKimi, words + "a").size(), (words + "a").size() + 40000 * 3);
+  EXPECT_EQ(Pieces(PreTokenizer::kKimiChunked, words + "a"),
+            Pieces(PreTokenizer::kKimiChunked, words) + "|a");
+  EXPECT_EQ(Pieces(PreTokenizer::kKimi, words + "a").size(), (words + "a").size() + 40000 * 3);
 }
 
 TEST(PreTokenizerTest, BrokenUtf8IsCutWithoutLoss) {
   const std::string broken = "ab\xFF\xC3 \xE4\xB8 12\xF0\x9F\x98";
   for (const auto pre_tokenizer : {PreTokenizer::kDeepseekLlm, PreTokenizer::kDeepseekV3,
                                    PreTokenizer::kKimi, PreTokenizer::kKimiChunked}) {
-    Split(pre_tokenizer, broken);
+    Pieces(pre_tokenizer, broken);
   }
 }
 

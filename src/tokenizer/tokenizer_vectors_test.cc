@@ -75,7 +75,7 @@ Counts Compare(const Tokenizer& tokenizer, std::string_view lines) {
   return counts;
 }
 
-fs::path StoriesPath() {
+fs::path StoriesModel() {
   for (const char* path :
        {BALEEN_SOURCE_DIR "/models/baleen-stories-mini/tokenizer.json",
         BALEEN_SOURCE_DIR "/../shared/checkpoints/baleen-stories-mini/tokenizer.json"}) {
@@ -87,18 +87,18 @@ fs::path StoriesPath() {
 constexpr char kStoriesVectors[] = BALEEN_SOURCE_DIR "/tests/golden/tokenizer_stories.jsonl";
 
 TEST(TokenizerVectorsTest, StoriesGolden) {
-  if (StoriesPath().empty())
+  if (StoriesModel().empty())
     GTEST_SKIP() << "models/baleen-stories-mini/tokenizer.json is not here";
   const Counts counts =
-      Compare(*Load(StoriesPath(), {}), ReadFile(kStoriesVectors, kMaxVectorFileBytes));
+      Compare(*Load(StoriesModel(), {}), ReadFile(kStoriesVectors, kMaxVectorFileBytes));
   EXPECT_GT(counts.num_checked, 500u);
   EXPECT_EQ(counts.num_different, 0u) << counts.first_difference;
 }
 
 TEST(TokenizerVectorsTest, AWrongIdIsSeen) {
-  if (StoriesPath().empty())
+  if (StoriesModel().empty())
     GTEST_SKIP() << "models/baleen-stories-mini/tokenizer.json is not here";
-  const std::unique_ptr<Tokenizer> tokenizer = Load(StoriesPath(), {});
+  const std::unique_ptr<Tokenizer> tokenizer = Load(StoriesModel(), {});
   const std::vector<int32_t> ids = tokenizer->Encode(" time", true);
   ASSERT_EQ(ids.size(), 1u);
   const auto record = [](int32_t id, const char* text) {
