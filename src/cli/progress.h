@@ -23,6 +23,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // What the first call finds done, by an earlier run perhaps, does not count for the time left.
   void Update(size_t done, size_t total);
 
   // No line of this object stands on the terminal when this returns, nor comes later.
@@ -40,6 +41,10 @@ class Progress {
   bool shown_ = false;
   size_t done_ = 0;
   size_t total_ = 0;  // 0: unknown
+  struct {
+    size_t done = 0;
+    std::chrono::steady_clock::time_point time;
+  } begin_;
   std::thread thread_;
 };
 
