@@ -163,6 +163,7 @@ struct Primitives {
 
   // 12 x 1: 12 sums of whole numbers + 12 of floats + codes, mask and scales: 28 of 32 registers.
   // Fewer rows take more vectors, so that there are chains enough to hide the latency (4 cycles).
+  static constexpr size_t kCodeAhead = 2048;
   static constexpr generic::CodeShape kFewCodes = {2, 4}, kSomeCodes = {4, 2}, kManyCodes = {12, 1};
   template <size_t kBits>
   static constexpr int kCodeZero = 0;

@@ -28,6 +28,8 @@
 //   Bits<shift, count>(v)         `count` bits of each lane, from bit `shift` on
 //   kFewCodes, kSomeCodes, kManyCodes   shapes of tiles of integer products (tiles.h), for as many
 //                                 rows as the first or the second has, and for more
+//   kCodeAhead                    how many bytes ahead of their use tiles' codes are asked for; 0:
+//                                 not at all
 //   kDotI8IsOne                   DotI8 is one instruction
 //   OpenSum<bits>, DotCodes<bits>, CloseSum<bits>   sums of products of codes and signed bytes over
 //                                 at most 32 columns, none of which saturates: total = Close(Dot(..

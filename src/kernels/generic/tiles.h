@@ -18,9 +18,6 @@
 
 namespace baleen::kernels::generic {
 
-// How far ahead of their use codes are asked for.
-inline constexpr size_t kCodeAhead = 2048;
-
 // Where the parts of vectors of weight rows lie. A vector is kLanes rows, a tile or half of one.
 template <typename P, size_t V>
 struct TileVectors {
@@ -62,8 +59,8 @@ BALEEN_INLINE void DotBlocks(const std::byte* const (&x)[M], const TileVectors<P
     typename P::I32 raw[V], codes[V];
     for (size_t v = 0; v < V; ++v) {
       raw[v] = P::LoadI32(w.codes[v] + b * kBlockBytes);
-      if (v % TileVectors<P, V>::kInTile == 0) {
-        PrefetchAt(w.codes[v], b * kBlockBytes + kCodeAhead);
+      if (P::kCodeAhead > 0 && v % TileVectors<P, V>::kInTile == 0) {
+        PrefetchAt(w.codes[v], b * kBlockBytes + P::kCodeAhead);
       }
     }
     if constexpr (kBits == 8) {
