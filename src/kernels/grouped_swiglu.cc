@@ -2,8 +2,11 @@
 //
 // Two phases. In the first a task computes a slice of one group's intermediate width, gate and up
 // side by side, and leaves it in the form in which down_proj reads it. In the second a task owns a
-// slice of the output's columns and adds up the groups in their order.
+// slice of the output's columns and adds up the groups in their order. Both are one region: tasks
+// are handed out in order, so whoever waits for the first phase waits for tasks that are running.
 #include <algorithm>
+#include <atomic>
+#include <thread>
 
 #include "base/check.h"
 #include "kernels/kernels.h"
@@ -17,6 +20,10 @@ namespace {
 // groups of activations.
 constexpr size_t kSliceRows = 128;
 static_assert(kSliceRows % kActivationGroup == 0);
+// In the second phase, when there is little to do for each row of weights: a task of many rows
+// would leave the other threads waiting at the end.
+constexpr size_t kThinSliceRows = 32;
+constexpr size_t kThinBatch = 4;
 
 // The left side of a product: rows[i] of x, or row i.
 struct Input {
@@ -69,12 +76,12 @@ Network Prepare(Operand& x, const SwiGluGroup& group, KernelContext& ctx) {
   return network;
 }
 
-void MultiplySlice(const Input& input, size_t num_rows, const Matrix& w, size_t slice, float* y,
-                   size_t y_stride, std::byte* scratch, KernelContext& ctx) {
+void Multiply(const Input& input, size_t num_rows, const Matrix& w, float* y, size_t y_stride,
+              std::byte* scratch, KernelContext& ctx) {
   ctx.table.matmul({.x = input.x,
                     .x_rows = input.rows,
                     .num_rows = num_rows,
-                    .w = Slice(w, slice, kSliceRows),
+                    .w = w,
                     .y = y,
                     .y_stride = y_stride,
                     .scratch = scratch});
@@ -93,8 +100,9 @@ void ComputeHidden(const Network& network, size_t slice, const Scratch& scratch,
   float* gate = keep ? group.gate_out + begin : tile;
   float* up = keep ? group.up_out + begin : scratch.Tile(thread, 1);
   std::byte* unpacked = scratch.unpacked.Of(thread);
-  MultiplySlice(network.gate, num_rows, group.gate, slice, gate, stride, unpacked, ctx);
-  MultiplySlice(network.up, num_rows, group.up, slice, up, stride, unpacked, ctx);
+  Multiply(network.gate, num_rows, Slice(group.gate, slice, kSliceRows), gate, stride, unpacked,
+           ctx);
+  Multiply(network.up, num_rows, Slice(group.up, slice, kSliceRows), up, stride, unpacked, ctx);
   for (size_t m = 0; m < num_rows; ++m) {
     float* row = tile + m * kSliceRows;
     ctx.table.swiglu(gate + m * stride, up + m * stride, width, row);
@@ -102,17 +110,18 @@ void ComputeHidden(const Network& network, size_t slice, const Scratch& scratch,
   }
 }
 
-// A slice of the columns of out.
-void AddOutputs(std::span<const Network> networks, size_t slice, size_t x_rows, float* out,
-                size_t out_cols, const Scratch& scratch, size_t thread, KernelContext& ctx) {
-  const size_t begin = slice * kSliceRows;
-  const size_t width = std::min(kSliceRows, out_cols - begin);
+// A slice of the columns of out, slice_rows wide.
+void AddOutputs(std::span<const Network> networks, size_t slice, size_t slice_rows, size_t x_rows,
+                float* out, size_t out_cols, const Scratch& scratch, size_t thread,
+                KernelContext& ctx) {
+  const size_t begin = slice * slice_rows;
+  const size_t width = std::min(slice_rows, out_cols - begin);
   for (size_t r = 0; r < x_rows; ++r) std::fill_n(out + r * out_cols + begin, width, 0.0f);
   float* y = scratch.Tile(thread, 0);
   for (const Network& network : networks) {
     const SwiGluGroup& group = *network.group;
-    MultiplySlice(network.down, group.rows.size(), group.down, slice, y, kSliceRows,
-                  scratch.unpacked.Of(thread), ctx);
+    Multiply(network.down, group.rows.size(), Slice(group.down, slice, slice_rows), y, kSliceRows,
+             scratch.unpacked.Of(thread), ctx);
     for (size_t m = 0; m < group.rows.size(); ++m) {
       const float weight = group.row_weights ? group.row_weights[m] : 1.0f;
       ctx.table.add_scaled(weight, y + m * kSliceRows, width,
@@ -159,14 +168,33 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
                            .tiles = ThreadScratch(2 * max_rows * kSliceRows * sizeof(float), ctx),
                            .max_rows = max_rows};
 
-  ctx.pool.ParallelFor(num_tasks, [&](size_t task, size_t thread) {
-    ComputeHidden(networks[tasks[task].network], tasks[task].slice, scratch, thread, ctx);
-  });
-  for (Network& network : networks) ReorderHidden(network, ctx);
   const size_t out_cols = groups.empty() ? 0 : groups[0].down.rows;
-  ctx.pool.ParallelFor(NumSlices(out_cols, kSliceRows), [&](size_t slice, size_t thread) {
-    AddOutputs(networks, slice, x.rows(), out, out_cols, scratch, thread, ctx);
-  });
+  const size_t out_slice_rows = x.rows() <= kThinBatch ? kThinSliceRows : kSliceRows;
+  const auto compute_hidden = [&](size_t task, size_t thread) {
+    ComputeHidden(networks[tasks[task].network], tasks[task].slice, scratch, thread, ctx);
+  };
+  const auto add_outputs = [&](size_t slice, size_t thread) {
+    AddOutputs(networks, slice, out_slice_rows, x.rows(), out, out_cols, scratch, thread, ctx);
+  };
+  if (std::ranges::any_of(
+          groups, [](const SwiGluGroup& group) { return group.down.column_order != nullptr; })) {
+    ctx.pool.ParallelFor(num_tasks, compute_hidden);
+    for (Network& network : networks) ReorderHidden(network, ctx);
+    ctx.pool.ParallelFor(NumSlices(out_cols, out_slice_rows), add_outputs);
+    return;
+  }
+  std::atomic<size_t> num_done = 0;
+  ctx.pool.ParallelFor(num_tasks + NumSlices(out_cols, out_slice_rows),
+                       [&](size_t task, size_t thread) {
+                         if (task < num_tasks) {
+                           compute_hidden(task, thread);
+                           num_done.fetch_add(1, std::memory_order_release);
+                           return;
+                         }
+                         while (num_done.load(std::memory_order_acquire) < num_tasks)
+                           std::this_thread::yield();
+                         add_outputs(task - num_tasks, thread);
+                       });
 }
 
 }  // namespace baleen::kernels
