@@ -19,11 +19,13 @@ namespace baleen {
 
 namespace {
 
+constexpr size_t kAsPrompt = ~size_t{0};
+
 struct BenchFlags {
   EngineFlags engine;
   ThroughputOptions run;
-  size_t prompt_tokens = 0;   // 0: the default, or what the model's context has room for
-  size_t context_tokens = 0;  // 0: as the prompt
+  size_t prompt_tokens = 0;  // 0: the default, or what the model's context has room for
+  size_t context_tokens = kAsPrompt;
   bool json = false;
 };
 
@@ -96,7 +98,7 @@ int Bench(const BenchFlags& flags) {
   ThroughputOptions options = flags.run;
   const auto set_prompt = [&](size_t num_tokens) {
     options.prompt_tokens = num_tokens;
-    options.context_tokens = flags.context_tokens > 0 ? flags.context_tokens : num_tokens;
+    options.context_tokens = flags.context_tokens == kAsPrompt ? num_tokens : flags.context_tokens;
   };
   EngineOptions engine_options = flags.engine.ToOptions();
   engine_options.max_sequences = options.batch_size;
@@ -135,15 +137,16 @@ void AddBench(CommandLine& program) {
   Verb verb = program.AddVerb("bench", "Measure speed against the machine's roof");
   const auto flags = std::make_shared<BenchFlags>();
   flags->engine.AddTo(verb);
-  const auto count = [&](const char* name, size_t& value, size_t max, const char* help) {
-    verb.Add(name, value, help).Type("N").Range(1, max);
-  };
+  const auto count = [&](const char* name, size_t& value, size_t max, const char* help,
+                         size_t min = 1) { verb.Add(name, value, help).Type("N").Range(min, max); };
   constexpr size_t kMaxTokens = size_t{1} << 24;
   count("--prompt", flags->prompt_tokens, kMaxTokens,
         "Tokens of a prompt; default: 512, or what the context has room for");
   count("--generate", flags->run.generate_tokens, kMaxTokens, "Tokens of an answer; default: 64");
   count("--context", flags->context_tokens, kMaxTokens,
-        "Tokens in the context when decoding begins; default: as --prompt");
+        "Tokens in the context when decoding begins; 0: only the one that an answer must follow; "
+        "default: as --prompt",
+        0);
   count("--batch", flags->run.batch_size, 1024, "Sequences computed together; default: 1");
   count("--repeat", flags->run.num_repeats, 1000, "Runs after the warm-up; default: 5");
   verb.AddSwitch("--json", flags->json, "Print a JSON object");

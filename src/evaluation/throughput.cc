@@ -129,7 +129,8 @@ class Runner {
   std::vector<Request> MakeRequests(size_t prompt_tokens, size_t max_tokens) {
     std::vector<Request> requests(options_.batch_size);
     for (Request& request : requests) {
-      request.prompt_token_ids.resize(prompt_tokens);
+      // An answer follows at least one token.
+      request.prompt_token_ids.resize(std::max<size_t>(prompt_tokens, 1));
       for (int32_t& id : request.prompt_token_ids) {
         id = static_cast<int32_t>(random_.Below(engine_.info().vocab_size));
       }
@@ -147,8 +148,9 @@ class Runner {
 }  // namespace
 
 size_t ContextFor(const ThroughputOptions& options) {
-  return std::max(options.prompt_tokens + 1,
-                  options.context_tokens + options.generate_tokens + 1 + StaggerTokens(options));
+  return std::max(options.prompt_tokens + 1, std::max<size_t>(options.context_tokens, 1) +
+                                                 options.generate_tokens + 1 +
+                                                 StaggerTokens(options));
 }
 
 Throughput MeasureThroughput(Engine& engine, const ThroughputOptions& options) {

@@ -18,8 +18,9 @@ namespace baleen {
 struct ThroughputOptions {
   size_t prompt_tokens = 512;   // of a prompt, for prefill
   size_t generate_tokens = 64;  // of an answer, for decode
-  size_t context_tokens = 512;  // in the context before the first decoded token
-  size_t batch_size = 1;        // sequences together
+  // In the context before the first decoded token. 0 is 1: an answer follows at least one token.
+  size_t context_tokens = 512;
+  size_t batch_size = 1;  // sequences together
   size_t num_repeats = 5;
   uint64_t seed = 1;
   std::function<bool()> cancelled;
