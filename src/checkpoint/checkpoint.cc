@@ -209,9 +209,10 @@ Checkpoint OpenCheckpoint(const std::string& model, CheckpointPart part) {
   } else {
     OpenDirectory(part, checkpoint);
   }
-  if (part == CheckpointPart::kAll) {
-    checkpoint.weights = LoadWeights(checkpoint.config, checkpoint.source);
-  }
+  if (part == CheckpointPart::kTextOnly) return checkpoint;
+  checkpoint.weights =
+      LoadWeights(checkpoint.config, checkpoint.source,
+                  part == CheckpointPart::kForRepack ? &checkpoint.packed : nullptr);
   return checkpoint;
 }
 
@@ -270,8 +271,8 @@ ParameterCount CountParameters(const ModelConfig& config, const ModelWeights& we
   counter.Add(config.hidden_size, 1);
   for (const LayerWeights& layer : weights.layers) {
     const AttentionWeights& a = layer.attention;
-    for (const Matrix* matrix :
-         {&a.q_proj, &a.q_a_proj, &a.q_b_proj, &a.kv_a_proj_with_mqa, &a.kv_b_proj, &a.o_proj}) {
+    for (const Matrix* matrix : {&a.q_proj, &a.q_a_proj, &a.q_b_proj, &a.kv_a_proj_with_mqa,
+                                 &a.kv_b_proj, &a.k_b_proj, &a.v_b_proj, &a.o_proj}) {
       counter.Add(*matrix, 1);
     }
     counter.Add(2 * config.hidden_size + config.kv_lora_rank + config.q_lora_rank, 1);

@@ -13,6 +13,7 @@
 
 #include "baleen/request.h"
 #include "checkpoint/config_json.h"
+#include "checkpoint/load_weights.h"
 #include "checkpoint/model_path.h"
 #include "model/weights.h"
 #include "tensor/weight_source.h"
@@ -40,9 +41,14 @@ struct Checkpoint {
   TextSide text;
   std::shared_ptr<const WeightSource> source;  // null when opened for text only
   ModelWeights weights;
+  // With kForRepack: the matrices of a GPTQ directory, whose data is their first tensor in the file
+  // until RepackWeights makes tiles of them.
+  PackedMatrices packed;
 };
 
-enum class CheckpointPart { kAll, kTextOnly };
+// kForRepack: as kAll, for one who calls RepackWeights next; else matrices of GPTQ directories are
+// decoded into F32 in memory.
+enum class CheckpointPart { kAll, kForRepack, kTextOnly };
 
 // Errors: as Engine::Open. A missing tokenizer or an unknown chat template is noted in the result,
 // not thrown: the rest still works.

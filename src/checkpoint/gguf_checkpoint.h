@@ -24,8 +24,11 @@ std::string GgufConfigJson(const GgufModel& model);
 // The tensors under Hugging Face names. Experts are slices of the stacked tensors. Where the file
 // has the up-projection of keys and values in two tensors (attn_k_b transposed, attn_v_b), the one
 // of the checkpoint is rebuilt in memory: exact values, in the file's type if that is F16 or BF16,
-// else in F32. The result keeps `model` alive.
+// else in F32. If the two are in Q4_0 or Q8_0, that waits until somebody asks for it, and they are
+// found as they are, though not listed, by the names below. The result keeps `model` alive.
 // Errors: kCorruption, tensors whose shapes do not fit the config.
+inline constexpr const char* kKeyHalf = "k_b_proj.weight";  // behind "model.layers.N.self_attn."
+inline constexpr const char* kValueHalf = "v_b_proj.weight";
 std::shared_ptr<const WeightSource> GgufWeights(std::shared_ptr<const GgufModel> model,
                                                 const ModelConfig& config);
 

@@ -102,12 +102,19 @@ class Plan {
     Add(prefix + "attn_kv_a_norm.weight", w.kv_a_layernorm, config_.kv_lora_rank);
     // kv_b_proj has, for each head, W_UK [nope, rank] and then W_UV [values, rank].
     const size_t nope = config_.qk_nope_head_dim, dv = config_.v_head_dim;
+    const size_t rank = config_.kv_lora_rank;
+    const bool is_split = w.kv_b_proj.empty();
     std::vector<Matrix> keys, values;
     for (size_t h = 0; h < config_.num_attention_heads; ++h) {
+      if (is_split) {
+        keys.push_back(w.k_b_proj.Rows(h * rank, rank));
+        values.push_back(w.v_b_proj.Rows(h * dv, dv));
+        continue;
+      }
       keys.push_back(w.kv_b_proj.Rows(h * (nope + dv), nope));
       values.push_back(w.kv_b_proj.Rows(h * (nope + dv) + nope, dv));
     }
-    AddStack(prefix + "attn_k_b.weight", std::move(keys), /*transposed=*/true, Careful());
+    AddStack(prefix + "attn_k_b.weight", std::move(keys), /*transposed=*/!is_split, Careful());
     AddStack(prefix + "attn_v_b.weight", std::move(values), /*transposed=*/false, Careful());
     Add(prefix + "attn_output.weight", w.o_proj, type_);
   }

@@ -4,12 +4,14 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
 #include "base/quote.h"
 #include "checkpoint/gguf_checkpoint.h"
+#include "tensor/tiles.h"
 
 namespace baleen {
 
@@ -92,8 +94,16 @@ class GgufSource : public WeightSource {
   }
 
   const TensorView* Find(const std::string& name) const override {
+    if (const auto half = halves_.find(name); half != halves_.end()) return &half->second;
     const auto found = places_.find(name);
-    return found == places_.end() ? nullptr : &found->second.view;
+    if (found == places_.end()) return nullptr;
+    if (!found->second.joined_layer.empty()) {
+      const std::lock_guard lock(join_mutex_);
+      if (found->second.view.data == nullptr) {
+        found->second.view = JoinKeysAndValues(found->second.joined_layer);
+      }
+    }
+    return &found->second.view;
   }
   std::vector<std::string> Names() const override {
     std::vector<std::string> names;
@@ -109,8 +119,9 @@ class GgufSource : public WeightSource {
 
  private:
   struct Place {
-    TensorView view;
-    std::string gguf;  // its name in the file
+    mutable TensorView view;
+    std::string gguf;               // its name in the file
+    std::string joined_layer = {};  // "blk.N.": joined from two tensors when somebody asks for it
   };
 
   void AddTensor(const std::string& name) {
@@ -127,11 +138,35 @@ class GgufSource : public WeightSource {
     // Some files have the halves besides the whole.
     const std::string layer = fmt::format("blk.{}.", split->layer);
     if (model_->Find(layer + "attn_kv_b.weight") != nullptr || split->rest == kValues) return;
-    Add(prefix + "self_attn.kv_b_proj.weight", JoinKeysAndValues(layer), name);
+    const std::string joined = prefix + "self_attn.kv_b_proj.weight";
+    if (!StayApart(layer)) return Add(joined, JoinKeysAndValues(layer), name);
+    const size_t heads = config_.num_attention_heads, rank = config_.kv_lora_rank;
+    const size_t nope = config_.qk_nope_head_dim, dv = config_.v_head_dim;
+    Add(joined, {.dtype = DType::kF32, .shape = {heads * (nope + dv), rank}}, name, layer);
+    AddHalf(prefix + "self_attn." + kKeyHalf, layer + std::string(kKeys), heads * rank, nope);
+    AddHalf(prefix + "self_attn." + kValueHalf, layer + std::string(kValues), heads * dv, rank);
   }
 
-  void Add(std::string name, const TensorView& view, const std::string& gguf) {
-    const auto [place, added] = places_.emplace(std::move(name), Place{view, gguf});
+  // Halves that become tiles are used as they are.
+  bool StayApart(const std::string& layer) const {
+    if (config_.kv_lora_rank % kTileRows != 0 || config_.v_head_dim % kTileRows != 0) return false;
+    const auto can_be_tiles = [&](std::string_view name) {
+      const TensorView* view = model_->Find(layer + std::string(name));
+      return view != nullptr && (view->dtype == DType::kQ4_0 || view->dtype == DType::kQ8_0);
+    };
+    return can_be_tiles(kKeys) && can_be_tiles(kValues);
+  }
+
+  void AddHalf(std::string name, const std::string& gguf, size_t rows, size_t cols) {
+    TensorView view = Half(gguf, rows, cols);
+    view.shape = {rows, cols};
+    halves_.emplace(std::move(name), view);
+  }
+
+  void Add(std::string name, const TensorView& view, const std::string& gguf,
+           std::string joined_layer = {}) {
+    const auto [place, added] =
+        places_.emplace(std::move(name), Place{view, gguf, std::move(joined_layer)});
     if (!added) {
       Throw(ErrorCode::kCorruption, "{}: tensors {} and {} are the same weights",
             model_->FileOf(gguf), Quote(place->second.gguf), Quote(gguf));
@@ -140,7 +175,7 @@ class GgufSource : public WeightSource {
 
   // attn_k_b [heads, rank, nope] is W_UK transposed, attn_v_b [heads, values, rank] is W_UV; the
   // checkpoint has, for each head, W_UK [nope, rank] and then W_UV.
-  TensorView JoinKeysAndValues(const std::string& layer) {
+  TensorView JoinKeysAndValues(const std::string& layer) const {
     const size_t heads = config_.num_attention_heads, rank = config_.kv_lora_rank;
     const size_t nope = config_.qk_nope_head_dim, dv = config_.v_head_dim;
     const TensorView& keys = Half(layer + std::string(kKeys), heads * rank, nope);
@@ -194,7 +229,9 @@ class GgufSource : public WeightSource {
   std::shared_ptr<const GgufModel> model_;
   const ModelConfig config_;
   std::map<std::string, Place> places_;
-  std::deque<std::vector<std::byte>> owned_;
+  std::map<std::string, TensorView> halves_;  // found by name, but not listed
+  mutable std::mutex join_mutex_;
+  mutable std::deque<std::vector<std::byte>> owned_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "checkpoint/gguf_checkpoint.h"
 
 namespace baleen {
 
@@ -21,8 +22,8 @@ bool IsPlainWeight(DType dtype) {
 
 class Loader {
  public:
-  Loader(const ParsedConfig& parsed, const WeightSource& source)
-      : parsed_(parsed), config_(parsed.model), source_(source) {}
+  Loader(const ParsedConfig& parsed, const WeightSource& source, PackedMatrices* packed)
+      : parsed_(parsed), config_(parsed.model), source_(source), packed_(packed) {}
 
   ModelWeights Load();
 
@@ -32,8 +33,10 @@ class Loader {
   // The same stored as [experts, rows, cols], one matrix of experts * rows rows.
   Matrix LoadPacked(const std::string& name, size_t experts, size_t rows, size_t cols);
   Vector LoadVector(const std::string& name, size_t size);
-  // The matrix NAME of a GPTQ directory, decoded.
+  // The matrix NAME of a GPTQ directory, decoded or put into *packed_.
   Matrix LoadGptq(const std::string& name, size_t rows, size_t cols);
+  Matrix DecodeGptq(const GptqTensor& tensor);
+  bool CanBeTiles(const std::string& name, const GptqTensor& tensor) const;
   const float* LoadScales(const std::string& name, const Matrix& matrix);
 
   AttentionWeights LoadAttention(const std::string& prefix);
@@ -49,6 +52,7 @@ class Loader {
   const ParsedConfig& parsed_;
   const ModelConfig& config_;
   const WeightSource& source_;
+  PackedMatrices* const packed_;
   ModelWeights weights_;
   std::unordered_set<std::string> used_;
   std::vector<std::string> missing_;
@@ -89,10 +93,33 @@ const float* Loader::LoadScales(const std::string& name, const Matrix& matrix) {
   return weights_.owned.back().data();
 }
 
+bool Loader::CanBeTiles(const std::string& name, const GptqTensor& tensor) const {
+  if (!LayoutOf(tensor).IsValid()) return false;
+  // The router multiplies in F32; attention takes parts of kv_b_proj, head by head.
+  if (name.ends_with(".mlp.gate")) return false;
+  if (!name.ends_with(".kv_b_proj")) return true;
+  return config_.qk_nope_head_dim % kTileRows == 0 && config_.v_head_dim % kTileRows == 0 &&
+         tensor.has_plain_groups();
+}
+
 Matrix Loader::LoadGptq(const std::string& name, size_t rows, size_t cols) {
   for (const char* part : {".qweight", ".qzeros", ".scales", ".g_idx"}) Find(name + part);
-  const GptqTensor tensor(source_, name, parsed_.gptq, rows, cols);
+  auto tensor = std::make_shared<const GptqTensor>(source_, name, parsed_.gptq, rows, cols);
+  if (packed_ == nullptr || !CanBeTiles(name, *tensor)) return DecodeGptq(*tensor);
+  Matrix matrix = {
+      .dtype = DType::kI32, .data = tensor->qweight().data, .rows = rows, .cols = cols};
+  if (!tensor->has_plain_groups()) {
+    // Matrices that read the same activations often share their order: kept once, so that the
+    // reordered activations are shared too.
+    matrix.column_order = weights_.column_orders.insert(tensor->column_order()).first->data();
+  }
+  packed_->emplace(matrix.data, std::move(tensor));
+  return matrix;
+}
+
+Matrix Loader::DecodeGptq(const GptqTensor& tensor) {
   const GptqShape& shape = tensor.shape();
+  const size_t rows = shape.rows, cols = shape.cols;
   std::vector<uint8_t> codes(cols);
   std::vector<uint16_t> scales(shape.num_groups()), zeros(shape.num_groups());
   std::vector<float> values(rows * cols);
@@ -165,9 +192,15 @@ AttentionWeights Loader::LoadAttention(const std::string& prefix) {
   w.kv_a_proj_with_mqa =
       LoadMatrix(prefix + "kv_a_proj_with_mqa.weight", config_.latent_dim(), hidden);
   w.kv_a_layernorm = LoadVector(prefix + "kv_a_layernorm.weight", config_.kv_lora_rank);
-  w.kv_b_proj =
-      LoadMatrix(prefix + "kv_b_proj.weight", h * (config_.qk_nope_head_dim + config_.v_head_dim),
-                 config_.kv_lora_rank);
+  if (source_.Find(prefix + kKeyHalf) != nullptr) {
+    w.k_b_proj = LoadMatrix(prefix + kKeyHalf, h * config_.kv_lora_rank, config_.qk_nope_head_dim);
+    w.v_b_proj = LoadMatrix(prefix + kValueHalf, h * config_.v_head_dim, config_.kv_lora_rank);
+    used_.insert(prefix + "kv_b_proj.weight");  // which is made of the two
+  } else {
+    w.kv_b_proj =
+        LoadMatrix(prefix + "kv_b_proj.weight", h * (config_.qk_nope_head_dim + config_.v_head_dim),
+                   config_.kv_lora_rank);
+  }
   w.o_proj = LoadMatrix(prefix + "o_proj.weight", hidden, h * config_.v_head_dim);
   return w;
 }
@@ -303,8 +336,17 @@ ModelWeights Loader::Load() {
 
 }  // namespace
 
-ModelWeights LoadWeights(const ParsedConfig& config, std::shared_ptr<const WeightSource> source) {
-  ModelWeights weights = Loader(config, *source).Load();
+TileLayout LayoutOf(const GptqTensor& tensor) {
+  const GptqShape& shape = tensor.shape();
+  return {.cols = shape.cols,
+          .bits = shape.bits,
+          .group_cols = shape.group_cols,
+          .has_zeros = tensor.has_zeros()};
+}
+
+ModelWeights LoadWeights(const ParsedConfig& config, std::shared_ptr<const WeightSource> source,
+                         PackedMatrices* packed) {
+  ModelWeights weights = Loader(config, *source, packed).Load();
   weights.source = std::move(source);
   return weights;
 }

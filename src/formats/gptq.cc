@@ -195,13 +195,30 @@ GptqTensor::GptqTensor(const WeightSource& source, const std::string& name,
   FindColumnOrder(source, name);
 
   const uint32_t middle = shape_.middle() * OneInEachField(shape_.bits);
-  const size_t words = shape_.rows / shape_.codes_per_word();
-  for (size_t i = 0; i < groups * words && !has_zeros_; ++i) {
-    has_zeros_ = ZeroWord(i / words, i % words) != middle;
-  }
+  const uint32_t stored =
+      version_ == GptqVersion::kV1 ? middle - OneInEachField(shape_.bits) : middle;
+  uint32_t differing = 0;
+  for (size_t i = 0; i < qzeros_.num_elements(); ++i) differing |= LoadWord(qzeros_, i) ^ stored;
+  has_zeros_ = differing != 0;
 }
 
+namespace {
+
+// Whether none of the F16 numbers is infinite or NaN: most files are checked by this alone.
+bool AllFinite(const TensorView& view) {
+  uint16_t largest = 0;
+  for (size_t i = 0; i < view.num_elements(); ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, view.data + i * sizeof(bits), sizeof(bits));
+    largest = std::max<uint16_t>(largest, bits & 0x7fff);
+  }
+  return largest < 0x7c00;
+}
+
+}  // namespace
+
 void GptqTensor::CheckScales(const WeightSource& source, const std::string& name) const {
+  if (scales_.dtype == DType::kF16 && AllFinite(scales_)) return;
   for (size_t i = 0; i < scales_.num_elements(); ++i) {
     uint16_t stored;
     std::memcpy(&stored, scales_.data + i * sizeof(stored), sizeof(stored));
@@ -259,24 +276,50 @@ uint32_t GptqTensor::ZeroWord(size_t group, size_t word) const {
   return version_ == GptqVersion::kV1 ? stored + OneInEachField(shape_.bits) : stored;
 }
 
+namespace {
+
+// The codes of a word, lowest first, a byte each.
+void SpreadWord(uint32_t word, size_t bits, uint8_t* codes) {
+  if (bits == 8) {
+    std::memcpy(codes, &word, sizeof(word));
+    return;
+  }
+  uint64_t spread = word;
+  spread = (spread | spread << 16) & 0x0000ffff0000ffffu;
+  spread = (spread | spread << 8) & 0x00ff00ff00ff00ffu;
+  spread = (spread | spread << 4) & 0x0f0f0f0f0f0f0f0fu;
+  std::memcpy(codes, &spread, sizeof(spread));
+}
+
+}  // namespace
+
 void GptqTensor::Read(size_t first, size_t count, uint8_t* codes, uint16_t* scales,
                       uint16_t* zeros) const {
   const size_t per_word = shape_.codes_per_word(), groups = shape_.num_groups();
   const uint32_t mask = (1u << shape_.bits) - 1;
   BALEEN_CHECK(first + count <= shape_.rows);
-  for (size_t c = 0; c < shape_.cols; ++c) {
-    const size_t col = column_order_.empty() ? c : static_cast<size_t>(column_order_[c]);
-    const size_t word = col / per_word * shape_.rows + first;
-    const size_t shift = col % per_word * shape_.bits;
+  // Rows that share cache lines are read together.
+  for (size_t word = 0; word < shape_.cols / per_word; ++word) {
     for (size_t r = 0; r < count; ++r) {
-      codes[r * shape_.cols + c] =
-          static_cast<uint8_t>(LoadWord(qweight_, word + r) >> shift & mask);
+      SpreadWord(LoadWord(qweight_, word * shape_.rows + first + r), shape_.bits,
+                 codes + r * shape_.cols + word * per_word);
+    }
+  }
+  if (!column_order_.empty()) {
+    std::vector<uint8_t> stored(shape_.cols);
+    for (size_t r = 0; r < count; ++r) {
+      uint8_t* const row = codes + r * shape_.cols;
+      std::memcpy(stored.data(), row, stored.size());
+      for (size_t c = 0; c < shape_.cols; ++c) {
+        row[c] = stored[static_cast<size_t>(column_order_[c])];
+      }
     }
   }
   for (size_t g = 0; g < groups; ++g) {
     for (size_t r = 0; r < count; ++r) {
       const size_t row = first + r;
       scales[r * groups + g] = LoadScale(scales_, g * shape_.rows + row);
+      if (zeros == nullptr) continue;
       zeros[r * groups + g] = static_cast<uint16_t>(
           ZeroWord(g, row / per_word) >> (row % per_word * shape_.bits) & mask);
     }

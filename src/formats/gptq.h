@@ -90,8 +90,14 @@ class GptqTensor {
   // Whether any zero point is not the middle.
   bool has_zeros() const { return has_zeros_; }
 
+  // The bytes in the file that hold scales and zero points, and the codes: views for one who wants
+  // to give pages back.
+  const TensorView& qweight() const { return qweight_; }
+  const TensorView& qzeros() const { return qzeros_; }
+  const TensorView& scales() const { return scales_; }
+
   // Rows [first, first + count): codes [count, cols] with columns in column_order, scales and zeros
-  // [count, num_groups].
+  // [count, num_groups]; zeros may be null.
   void Read(size_t first, size_t count, uint8_t* codes, uint16_t* scales, uint16_t* zeros) const;
 
  private:

@@ -12,6 +12,9 @@ namespace {
 // Rows of weights that one task takes: enough that handing out tasks costs nothing (64 rows of
 // 2,048 BF16 weights are 256 KiB), few enough that two threads end together.
 constexpr size_t kTaskRows = 64;
+// Of a small matrix tasks take fewer, so that each thread has some.
+constexpr size_t kMinTaskRows = kTileRows;
+constexpr size_t kTasksPerThread = 4;
 // Rows of activations that one task brings into another form.
 constexpr size_t kPackRows = 64;
 
@@ -30,6 +33,11 @@ void KernelContext::Account(uint64_t bytes, ActivationType type, uint64_t produc
 }
 
 namespace {
+
+size_t TaskRows(size_t rows, const KernelContext& ctx) {
+  const size_t wanted = rows / (kTasksPerThread * ctx.pool.num_threads());
+  return std::clamp(wanted / kMinTaskRows * kMinTaskRows, kMinTaskRows, kTaskRows);
+}
 
 size_t FormIdx(const ActivationForm& form) {
   switch (form.type) {
@@ -97,11 +105,12 @@ void Multiply(const Activations& x, const Matrix& w, float* y, KernelContext& ct
   ctx.Account(w.size_bytes(), x.type, x.rows * w.rows * w.cols);
   ArenaScope scope(ctx.arena);
   ThreadScratch scratch(MatMulScratchBytes(w.cols), ctx);
-  ctx.pool.ParallelFor(NumSlices(w.rows, kTaskRows), [&](size_t slice, size_t thread) {
+  const size_t task_rows = TaskRows(w.rows, ctx);
+  ctx.pool.ParallelFor(NumSlices(w.rows, task_rows), [&](size_t slice, size_t thread) {
     ctx.table.matmul({.x = x,
                       .num_rows = x.rows,
-                      .w = Slice(w, slice, kTaskRows),
-                      .y = y + slice * kTaskRows,
+                      .w = Slice(w, slice, task_rows),
+                      .y = y + slice * task_rows,
                       .y_stride = w.rows,
                       .scratch = scratch.Of(thread)});
   });
@@ -164,24 +173,63 @@ void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx) {
   });
 }
 
-void MlaDirect(MlaDirectArgs args, KernelContext& ctx) {
+namespace {
+
+// Whether a head's weights are brought into F32 before its keys and values are rebuilt. Quantized
+// weights are rebuilt from their exact values: whole numbers would round the latents once more. A
+// head is decoded once for all keys.
+bool IsDecoded(const Matrix& kv_b) { return kv_b.empty() || kv_b.is_tiled(); }
+
+// W_UK and W_UV of one head as [nope + dv, rank] in `out`; `row` [nope] is scratch.
+void DecodeHead(const MlaDirectArgs& args, const LatentHalves& halves, size_t head, size_t rank,
+                float* out, float* row, const KernelTable& table) {
+  const size_t nope = args.qk_nope_head_dim, dv = args.v_head_dim;
+  if (!args.kv_b.empty()) {
+    for (size_t r = 0; r < nope + dv; ++r) {
+      table.decode_row(args.kv_b, head * (nope + dv) + r, out + r * rank);
+    }
+    return;
+  }
+  for (size_t c = 0; c < rank; ++c) {
+    table.decode_row(halves.k_b, head * rank + c, row);
+    for (size_t d = 0; d < nope; ++d) out[d * rank + c] = row[d];
+  }
+  for (size_t d = 0; d < dv; ++d) {
+    table.decode_row(halves.v_b, head * dv + d, out + (nope + d) * rank);
+  }
+}
+
+}  // namespace
+
+void MlaDirect(MlaDirectArgs args, const LatentHalves& halves, KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
-  // Tiles are rebuilt from their exact values: whole numbers would round the latents once more.
-  args.products = args.kv_b.is_tiled() ? ActivationType::kF32 : ctx.FormFor(args.kv_b).type;
+  const Matrix& values = args.kv_b.empty() ? halves.v_b : args.kv_b;
+  const size_t rank = values.cols, nope = args.qk_nope_head_dim;
+  const size_t head_rows = nope + args.v_head_dim;
+  const bool decoded = IsDecoded(args.kv_b);
+  args.products = decoded ? ActivationType::kF32 : ctx.FormFor(args.kv_b).type;
   const size_t num_keys = args.first_position + args.num_rows;
-  ctx.Account(args.kv_b.size_bytes() + num_keys * args.cache.row_bytes, args.products,
-              num_keys * args.kv_b.rows * args.kv_b.cols);
+  ctx.Account(args.kv_b.size_bytes() + halves.k_b.size_bytes() + halves.v_b.size_bytes() +
+                  num_keys * args.cache.row_bytes,
+              args.products, num_keys * args.num_heads * head_rows * rank);
   ctx.Account(0, ActivationType::kF32,
               NumPairs(args.first_position, args.num_rows) * args.num_heads *
-                  (args.qk_nope_head_dim + args.qk_rope_head_dim + args.v_head_dim));
-  ThreadScratch scratch(MlaScratchBytes(args.num_rows, args.kv_b.cols, args.qk_nope_head_dim,
-                                        args.qk_rope_head_dim, args.v_head_dim),
-                        ctx);
+                  (nope + args.qk_rope_head_dim + args.v_head_dim));
+  ThreadScratch scratch(
+      MlaScratchBytes(args.num_rows, rank, nope, args.qk_rope_head_dim, args.v_head_dim), ctx);
+  ThreadScratch weights(decoded ? (head_rows * rank + nope) * sizeof(float) : 0, ctx);
   ctx.pool.ParallelFor(args.num_heads, [&](size_t head, size_t thread) {
     MlaDirectArgs part = args;
     part.head_begin = head;
     part.head_end = head + 1;
     part.scratch = scratch.Of(thread);
+    if (decoded) {
+      auto* out = reinterpret_cast<float*>(weights.Of(thread));
+      DecodeHead(args, halves, head, rank, out, out + head_rows * rank, ctx.table);
+      part.kv_b = {
+          .dtype = DType::kF32, .data = weights.Of(thread), .rows = head_rows, .cols = rank};
+      part.first_head = head;
+    }
     ctx.table.mla_direct(part);
   });
 }

@@ -107,7 +107,13 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out, 
 // Attention for the rows of one sequence; contracts in table.h, head ranges and scratch are filled
 // in here.
 void MlaAbsorbed(MlaAbsorbedArgs args, KernelContext& ctx);
-void MlaDirect(MlaDirectArgs args, KernelContext& ctx);
+// W_UK and W_UV of all heads are in args.kv_b, or, where that is empty, in two matrices: k_b
+// [num_heads * kv_lora_rank, qk_nope_head_dim], each head's W_UK transposed, and v_b [num_heads *
+// v_head_dim, kv_lora_rank].
+struct LatentHalves {
+  Matrix k_b, v_b;
+};
+void MlaDirect(MlaDirectArgs args, const LatentHalves& halves, KernelContext& ctx);
 
 // For each of num_heads heads h and rows m: y[m, h] = x[m, h] W_h, W_h = w rows
 // [h * head_rows + first_row, ... + K), of tiles whole ones in the order of columns. x [rows,

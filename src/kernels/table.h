@@ -78,7 +78,10 @@ struct MlaAbsorbedArgs {
 //   k[t] = W_UK[h] c[t], v[t] = W_UV[h] c[t];  score as above with q_nope . k;  out[h] = sum p v
 struct MlaDirectArgs {
   LatentRows cache;
-  Matrix kv_b;  // [num_heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank]
+  // [heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank]: for each head from first_head on W_UK,
+  // then W_UV.
+  Matrix kv_b;
+  size_t first_head = 0;
   ActivationType products = ActivationType::kF32;  // of the rebuilding
   size_t qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
   float scale = 0;

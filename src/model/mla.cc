@@ -105,7 +105,48 @@ void AttendDirect(const Shape& s, const AttentionWeights& weights, const kernels
                       .q = q + slice.first_row * s.heads * (s.dn + s.dr),
                       .out = out + slice.first_row * s.heads * s.dv,
                       .states = states ? states + slice.first_row * s.heads * 2 : nullptr},
-                     ctx);
+                     {weights.k_b_proj, weights.v_b_proj}, ctx);
+}
+
+// q_latent [rows, heads, dc] = W_UK^T q for each head; q [rows, heads, dn + dr].
+void AbsorbQueries(const Shape& s, const AttentionWeights& weights, const float* q, size_t rows,
+                   float* q_latent, KernelContext& ctx) {
+  kernels::HeadMatMulArgs args = {.x = q,
+                                  .x_row_stride = s.heads * (s.dn + s.dr),
+                                  .x_head_stride = s.dn + s.dr,
+                                  .num_rows = rows,
+                                  .num_heads = s.heads,
+                                  .y = q_latent,
+                                  .y_row_stride = s.heads * s.dc,
+                                  .y_head_stride = s.dc};
+  if (weights.kv_b_proj.empty()) {
+    args.w = weights.k_b_proj;
+    args.head_rows = args.used_rows = s.dc;
+    return HeadMatMul(args, ctx);
+  }
+  args.w = weights.kv_b_proj;
+  args.head_rows = s.dn + s.dv;
+  args.used_rows = s.dn;
+  HeadMatMulTransposed(args, ctx);
+}
+
+// out [rows, heads, dv] = W_UV attended; attended [rows, heads, dc].
+void ProjectValues(const Shape& s, const AttentionWeights& weights, const float* attended,
+                   size_t rows, float* out, KernelContext& ctx) {
+  const bool is_split = weights.kv_b_proj.empty();
+  kernels::HeadMatMul({.x = attended,
+                       .x_row_stride = s.heads * s.dc,
+                       .x_head_stride = s.dc,
+                       .num_rows = rows,
+                       .num_heads = s.heads,
+                       .w = is_split ? weights.v_b_proj : weights.kv_b_proj,
+                       .head_rows = is_split ? s.dv : s.dn + s.dv,
+                       .first_row = is_split ? 0 : s.dn,
+                       .used_rows = s.dv,
+                       .y = out,
+                       .y_row_stride = s.heads * s.dv,
+                       .y_head_stride = s.dv},
+                      ctx);
 }
 
 // The absorbed form for neighbouring slices: the up-projections are read once for all their rows.
@@ -121,19 +162,7 @@ void AttendAbsorbed(const Shape& s, const AttentionWeights& weights, size_t laye
   float* q_rope = ctx.arena.Allocate<float>(rows * s.heads * s.dr);
   float* attended = ctx.arena.Allocate<float>(rows * s.heads * s.dc);
 
-  kernels::HeadMatMulTransposed({.x = q,
-                                 .x_row_stride = q_width,
-                                 .x_head_stride = s.dn + s.dr,
-                                 .num_rows = rows,
-                                 .num_heads = s.heads,
-                                 .w = weights.kv_b_proj,
-                                 .head_rows = s.dn + s.dv,
-                                 .first_row = 0,
-                                 .used_rows = s.dn,
-                                 .y = q_latent,
-                                 .y_row_stride = s.heads * s.dc,
-                                 .y_head_stride = s.dc},
-                                ctx);
+  AbsorbQueries(s, weights, q, rows, q_latent, ctx);
   for (size_t i = 0; i < rows * s.heads; ++i) {
     std::memcpy(q_rope + i * s.dr, q + i * (s.dn + s.dr) + s.dn, s.dr * sizeof(float));
   }
@@ -151,19 +180,7 @@ void AttendAbsorbed(const Shape& s, const AttentionWeights& weights, size_t laye
                           .out = attended + offset * s.dc},
                          ctx);
   }
-  kernels::HeadMatMul({.x = attended,
-                       .x_row_stride = s.heads * s.dc,
-                       .x_head_stride = s.dc,
-                       .num_rows = rows,
-                       .num_heads = s.heads,
-                       .w = weights.kv_b_proj,
-                       .head_rows = s.dn + s.dv,
-                       .first_row = s.dn,
-                       .used_rows = s.dv,
-                       .y = out + begin * s.heads * s.dv,
-                       .y_row_stride = s.heads * s.dv,
-                       .y_head_stride = s.dv},
-                      ctx);
+  ProjectValues(s, weights, attended, rows, out + begin * s.heads * s.dv, ctx);
 }
 
 }  // namespace

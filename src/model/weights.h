@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "kernels/matrix.h"
@@ -24,7 +25,10 @@ struct AttentionWeights {
   Matrix kv_a_proj_with_mqa;        // [kv_lora_rank + dr, hidden]
   Vector kv_a_layernorm = nullptr;  // [kv_lora_rank]
   Matrix kv_b_proj;                 // [h (dn + dv), kv_lora_rank]: per head W_UK, then W_UV
-  Matrix o_proj;                    // [hidden, h dv]
+  // The same in two, instead of kv_b_proj, as GGUF files may have it: per head W_UK transposed,
+  // [h kv_lora_rank, dn], and W_UV, [h dv, kv_lora_rank].
+  Matrix k_b_proj, v_b_proj;
+  Matrix o_proj;  // [hidden, h dv]
 };
 
 struct MlpWeights {
@@ -65,6 +69,7 @@ struct ModelWeights {
 
   // What the views point into.
   std::deque<std::vector<float>> owned;
+  std::set<std::vector<int32_t>> column_orders;  // Matrix::column_order
   std::shared_ptr<const void> source;
   std::shared_ptr<const void> tiles;  // null: nothing was repacked
 };

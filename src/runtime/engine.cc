@@ -471,7 +471,7 @@ std::unique_ptr<Engine> Engine::Open(const std::string& model, const EngineOptio
     Throw(ErrorCode::kInvalidArgument, "max_sequences and prefill_chunk_tokens must not be 0");
   }
   Checkpoint checkpoint = OpenCheckpoint(
-      model, options.tokenizer_only ? CheckpointPart::kTextOnly : CheckpointPart::kAll);
+      model, options.tokenizer_only ? CheckpointPart::kTextOnly : CheckpointPart::kForRepack);
   std::string note;
   if (!options.tokenizer_only) {
     const size_t num_threads =

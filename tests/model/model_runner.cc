@@ -70,7 +70,8 @@ class Collector final : public ForwardObserver {
 }  // namespace
 
 ModelRunner::ModelRunner(const std::string& directory, bool repack) {
-  Checkpoint checkpoint = OpenCheckpoint(directory);
+  Checkpoint checkpoint =
+      OpenCheckpoint(directory, repack ? CheckpointPart::kForRepack : CheckpointPart::kAll);
   if (repack) RepackWeights(checkpoint, {.min_file_bytes = ~uint64_t{0}});
   model_ = std::make_unique<Model>(checkpoint.config.model, std::move(checkpoint.weights));
 }

@@ -190,7 +190,8 @@ void MlaDirect(const MlaDirectArgs& args) {
         for (size_t i = 0; i < rank; ++i) {
           float latent = LatentAt(args.cache, layout, t, i);
           if (args.products == ActivationType::kBF16) latent = Bf16ToF32(F32ToBf16(latent));
-          sum += static_cast<T>(WeightAt(args.kv_b, h * (nope + dv) + r, i)) * latent;
+          sum += static_cast<T>(WeightAt(args.kv_b, (h - args.first_head) * (nope + dv) + r, i)) *
+                 latent;
         }
         kv[t * (nope + dv) + r] = sum;
       }

@@ -1,0 +1,139 @@
+// Whole models whose weights were repacked into tiles against the same files decoded to floats.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf_export.h"
+#include "formats/gptq.h"
+#include "kernels/registry.h"
+#include "model_runner.h"
+#include "quantize/quantize.h"
+
+namespace baleen {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kStories = BALEEN_SOURCE_DIR "/models/baleen-stories-mini";
+const std::vector<int32_t> kIds = {1, 5, 900, 13, 2, 7, 1100, 3, 30, 31, 8, 4, 77, 2000, 19, 6};
+
+class TilesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    path_ = testing::TempDir() + "/tiles_test_" + info->name();
+    TearDown();
+  }
+  void TearDown() override { fs::remove_all(path_); }
+
+  void Quantize(const RoundingOptions& rounding) {
+    fs::remove_all(path_);
+    QuantizeOptions options = {.rounding = rounding, .max_tokens = 1024, .num_threads = 2};
+    options.max_held_out_tokens = 512;
+    baleen::Quantize(kStories, path_, options);
+  }
+
+  // Products with floats: the same numbers. With whole numbers: nearly the same, and the same bits
+  // whatever the form of the batch and the number of threads.
+  static void Compare(const std::string& model) {
+    const ModelRunner values(model), tiles(model, /*repack=*/true);
+    for (const auto& choice : kernels::KernelChoices()) {
+      // The scalar table computes the same bits (kernels_test), in a minute for each model.
+      if (!choice.declined.empty() || choice.name == "scalar") continue;
+      const kernels::KernelTable* table = choice.table;
+      for (const MlaForm form : {MlaForm::kDirect, MlaForm::kAbsorbed}) {
+        SCOPED_TRACE(std::string(table->name) + (form == MlaForm::kDirect ? " direct" : ""));
+        RunOptions options = {.table = table, .form = form};
+        const std::vector<float> wanted = values.Run(kIds, options).logits;
+        const std::vector<float> floats = tiles.Run(kIds, options).logits;
+        EXPECT_LE(Difference(floats, wanted), 1e-4);
+        options.i8_products = true;
+        const std::vector<float> whole = tiles.Run(kIds, options).logits;
+        EXPECT_LE(Difference(whole, wanted), 0.1);
+        EXPECT_NE(whole, floats);
+        for (const size_t threads : {1, 2}) {
+          for (const size_t chunk : {1, 3, 7}) {
+            options.num_threads = threads;
+            options.chunk = chunk;
+            options.company = {7, 7, 1};
+            EXPECT_EQ(tiles.Run(kIds, options).logits, whole) << threads << " " << chunk;
+          }
+        }
+      }
+    }
+  }
+
+  // Largest difference as a part of the largest number.
+  static double Difference(const std::vector<float>& a, const std::vector<float>& b) {
+    double difference = 0, largest = 0;
+    for (size_t i = 0; i < b.size(); ++i) {
+      difference = std::max(difference, std::abs(static_cast<double>(a[i]) - b[i]));
+      largest = std::max(largest, std::abs(static_cast<double>(b[i])));
+    }
+    return difference / largest;
+  }
+
+  std::string path_;
+};
+
+TEST_F(TilesTest, GptqInFourBits) {
+  Quantize({.group_cols = 128});
+  Compare(path_);
+}
+
+TEST_F(TilesTest, GptqWithZeroPoints) {
+  Quantize({.scale = {.bits = 4, .symmetric = false}, .group_cols = 64});
+  Compare(path_);
+}
+
+TEST_F(TilesTest, GptqWithColumnsInTheOrderOfActivations) {
+  Quantize(
+      {.scale = {.bits = 4, .symmetric = false}, .group_cols = 32, .order = ColumnOrder::kDescAct});
+  const Checkpoint checkpoint = OpenCheckpoint(path_, CheckpointPart::kForRepack);
+  const MlpWeights& mlp = checkpoint.weights.layers[0].mlp;
+  ASSERT_NE(mlp.down_proj.column_order, nullptr);
+  // Both read the same activations, in one order that is kept once.
+  EXPECT_EQ(mlp.gate_proj.column_order, mlp.up_proj.column_order);
+  Compare(path_);
+}
+
+TEST_F(TilesTest, GptqInEightBits) {
+  Quantize({.scale = {.bits = 8}, .group_cols = 0});
+  Compare(path_);
+}
+
+TEST_F(TilesTest, GptqInEightBitsWithZeroPointsAndColumnsInOrder) {
+  Quantize(
+      {.scale = {.bits = 8, .symmetric = false}, .group_cols = 64, .order = ColumnOrder::kDescAct});
+  Compare(path_);
+}
+
+// Keys' and values' halves of kv_b_proj, which such a file has in two tensors.
+TEST_F(TilesTest, GgufWithTheHalvesOfKvB) {
+  fs::create_directories(path_);
+  for (const DType type : {DType::kQ4_0, DType::kQ8_0}) {
+    const std::string file = path_ + "/m.gguf";
+    ExportGguf(OpenCheckpoint(kStories), file, {.type = type, .num_threads = 2, .sync = false});
+    const Checkpoint checkpoint = OpenCheckpoint(file);
+    const AttentionWeights& attention = checkpoint.weights.layers[0].attention;
+    EXPECT_TRUE(attention.kv_b_proj.empty());
+    EXPECT_EQ(attention.k_b_proj.dtype, DType::kQ8_0);
+    // Whoever asks for the whole gets it.
+    const TensorView* whole = checkpoint.source->Find("model.layers.0.self_attn.kv_b_proj.weight");
+    ASSERT_NE(whole, nullptr);
+    EXPECT_EQ(whole->shape, (Shape{4 * (32 + 48), 128}));
+    const std::vector<float> values = ToF32(*whole);
+    const std::vector<float> keys =
+        ToF32({.data = attention.k_b_proj.data, .dtype = DType::kQ8_0, .shape = {4 * 128, 32}});
+    EXPECT_EQ(values[5 * 128 + 9], keys[9 * 32 + 5]);                       // first head
+    EXPECT_EQ(values[(80 + 31) * 128 + 127], keys[(128 + 127) * 32 + 31]);  // second head
+    Compare(file);
+  }
+}
+
+}  // namespace
+}  // namespace baleen
