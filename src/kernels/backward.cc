@@ -10,23 +10,28 @@ namespace baleen::kernels {
 
 namespace {
 
-// Columns of an output that one task takes: tiles are 32 wide with AVX-512, and two threads should
-// end together.
-constexpr size_t kTaskCols = 64;
+// Rows and columns of an output that one task takes: what it copies of the left side serves that
+// many columns, and two threads should end together.
+constexpr size_t kTaskRows = 96, kTaskCols = 256;
 
 void RunJobs(std::span<const OuterMatMulArgs> jobs, KernelContext& ctx) {
   struct Task {
-    size_t job, col;
+    size_t job, row, col;
   };
   std::vector<Task> tasks;
   for (size_t j = 0; j < jobs.size(); ++j) {
-    for (size_t n = 0; n < jobs[j].N; n += kTaskCols) tasks.push_back({j, n});
+    for (size_t m = 0; m < jobs[j].M; m += kTaskRows) {
+      for (size_t n = 0; n < jobs[j].N; n += kTaskCols) tasks.push_back({j, m, n});
+    }
   }
   ctx.pool.ParallelFor(tasks.size(), [&](size_t i, size_t) {
-    OuterMatMulArgs args = jobs[tasks[i].job];
-    args.w = static_cast<const uint32_t*>(args.w) + tasks[i].col;
-    args.y += tasks[i].col;
-    args.N = std::min(kTaskCols, args.N - tasks[i].col);
+    const auto [job, row, col] = tasks[i];
+    OuterMatMulArgs args = jobs[job];
+    args.x = static_cast<const uint32_t*>(args.x) + (args.x_transposed ? row : row * args.x_stride);
+    args.w = static_cast<const uint32_t*>(args.w) + col;
+    args.y += row * args.y_stride + col;
+    args.M = std::min(kTaskRows, args.M - row);
+    args.N = std::min(kTaskCols, args.N - col);
     ctx.table.outer_matmul(args);
   });
 }

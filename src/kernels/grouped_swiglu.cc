@@ -19,9 +19,10 @@ namespace {
 // Rows of weights that a task takes. The first phase packs what it computes, so these are whole
 // groups of activations.
 constexpr size_t kSliceRows = 128;
-static_assert(kSliceRows % kActivationGroup == 0);
-// In the second phase, when there is little to do for each row of weights: a task of many rows
-// would leave the other threads waiting at the end.
+static_assert(kSliceRows % kActivationGroup == 0 && kOutputSliceRows <= kSliceRows);
+// A task of the second phase has so many columns of the output, whatever the number of networks: a
+// small model has few, and the threads should end together; fewer still when a column costs little.
+constexpr size_t kOutputSliceRows = 64;
 constexpr size_t kThinSliceRows = 32;
 constexpr size_t kThinBatch = 4;
 
@@ -169,7 +170,7 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
                            .max_rows = max_rows};
 
   const size_t out_cols = groups.empty() ? 0 : groups[0].down.rows;
-  const size_t out_slice_rows = x.rows() <= kThinBatch ? kThinSliceRows : kSliceRows;
+  const size_t out_slice_rows = x.rows() <= kThinBatch ? kThinSliceRows : kOutputSliceRows;
   const auto compute_hidden = [&](size_t task, size_t thread) {
     ComputeHidden(networks[tasks[task].network], tasks[task].slice, scratch, thread, ctx);
   };

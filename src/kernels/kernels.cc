@@ -112,7 +112,8 @@ void Multiply(const Activations& x, const Matrix& w, float* y, KernelContext& ct
                       .w = Slice(w, slice, task_rows),
                       .y = y + slice * task_rows,
                       .y_stride = w.rows,
-                      .scratch = scratch.Of(thread)});
+                      .scratch = scratch.Of(thread),
+                      .chained = ctx.Chains(w)});
   });
 }
 

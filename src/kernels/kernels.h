@@ -38,6 +38,9 @@ struct KernelContext {
   // Whether BF16 weights may be multiplied in BF16, and tiles in whole numbers; else in F32.
   bool allow_bf16_products = true;
   bool allow_i8_products = true;
+  // Whether products with F32 weights are chains (MatMulArgs::chained): for training, which has
+  // many rows always.
+  bool chained_f32_products = false;
   Arena arena = {};
 
   // What has been computed with this context, priced by `roof` (zeros: not priced).
@@ -56,6 +59,10 @@ struct KernelContext {
     }
     const bool bf16 = allow_bf16_products && table.bf16_products && w.dtype == DType::kBF16;
     return {.type = bf16 ? ActivationType::kBF16 : ActivationType::kF32};
+  }
+  // MatMulArgs::chained for a product with `w` in the form above.
+  bool Chains(const Matrix& w) const {
+    return chained_f32_products && w.dtype == DType::kF32 && !w.is_tiled();
   }
 };
 

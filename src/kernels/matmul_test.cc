@@ -120,6 +120,35 @@ TEST_P(MatMulTest, OutputsDoNotDependOnTheirCompany) {
   }
 }
 
+// A chain of fused multiply-adds is the contract: every table gives the same bits, whatever M, N
+// and the blocks of K.
+TEST_P(MatMulTest, ChainsHaveTheBitsOfTheScalarTable) {
+  Random random(SeedOfTest());
+  for (const size_t K : {1, 5, 191, 192, 193, 400}) {
+    for (const auto& [M, N] : {std::array<size_t, 2>{1, 1}, {7, 33}, {97, 16}, {23, 130}}) {
+      const RandomMatrix w(DType::kF32, N, K, random);
+      const RandomActivations x(ActivationType::kF32, M, K, random);
+      std::vector<int32_t> rows = Iota(M);
+      std::reverse(rows.begin(), rows.end());
+      for (const bool gathered : {false, true}) {
+        const int32_t* x_rows = gathered ? rows.data() : nullptr;
+        std::vector<float> got(M * (N + 3), 7.0f), wanted = got;
+        MatMulArgs args = {.x = x.activations,
+                           .x_rows = x_rows,
+                           .num_rows = M,
+                           .w = w.matrix,
+                           .y = got.data(),
+                           .y_stride = N + 3,
+                           .chained = true};
+        table().matmul(args);
+        args.y = wanted.data();
+        ref::MatMul<float>(args);
+        EXPECT_TRUE(SameBits(got, wanted)) << M << " " << N << " " << K;
+      }
+    }
+  }
+}
+
 // Blocks of activations: more than fit the block, and a row that is larger than the block.
 TEST_P(MatMulTest, LargeActivationsAreCutIntoBlocks) {
   Random random(SeedOfTest());

@@ -30,6 +30,10 @@ struct MatMulArgs {
   float* y = nullptr;               // y[m * y_stride + n], overwritten
   size_t y_stride = 0;
   std::byte* scratch = nullptr;  // at least MatMulScratchBytes(K), 64-byte aligned
+  // F32 weights and kF32 only: each output is one chain of fused multiply-adds, k ascending, the
+  // same bits with every table, instead of the table's own order. Quicker for many rows, far slower
+  // for one.
+  bool chained = false;
 };
 
 // A tile of weight rows, widened to F32 once for many activation rows.

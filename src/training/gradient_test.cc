@@ -36,7 +36,7 @@ class Case {
         checkpoint_(OpenCheckpoint(kGolden + "checkpoints/" + name)),
         parameters_(checkpoint_.config.model, false, products),
         pool_(num_threads),
-        ctx_{.table = table, .pool = pool_} {
+        ctx_{.table = table, .pool = pool_, .chained_f32_products = true} {
     for (auto id : json_.root()["tokens"].get_array()) {
       tokens_.push_back(static_cast<int32_t>(int64_t(id)));
     }

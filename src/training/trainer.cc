@@ -182,7 +182,7 @@ Run::Run(const TrainConfig& config, const TrainOptions& options)
       options_(options),
       table_(kernels::SelectKernels(options.isa)),
       pool_(NumThreads(options)),
-      ctx_{.table = table_, .pool = pool_},
+      ctx_{.table = table_, .pool = pool_, .chained_f32_products = true},
       architecture_(ReadArchitecture(config)),
       pass_options_{.num_sequences = config.micro_batch_size,
                     .sequence_length = config.sequence_length,

@@ -26,8 +26,9 @@ struct Primitives {
   static constexpr size_t kInnerM = 4, kInnerN = 3;
   // One activation row: 8 sums + 1 activation + 1 weight; 8 chains feed two multiply-adds a cycle.
   static constexpr size_t kStreamN = 8;
-  // Outer-product tile, 4 x 2 vectors: 8 sums + 2 weights + 1 broadcast = 11 of 16 registers.
-  static constexpr size_t kOuterM = 4, kOuterN = 2;
+  // Outer-product tile, 6 x 2 vectors: 12 sums + 2 weights + 1 broadcast = 15 of 16 registers; two
+  // multiply-adds a cycle with a latency of four or five need at least ten sums.
+  static constexpr size_t kOuterM = 6, kOuterN = 2;
 
   BALEEN_INLINE static F32 Zero() { return _mm256_setzero_ps(); }
   BALEEN_INLINE static F32 Set(float value) { return _mm256_set1_ps(value); }

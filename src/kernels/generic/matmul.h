@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/generic/chained_matmul.h"
 #include "kernels/generic/formats.h"
 #include "kernels/generic/inner_product.h"
 #include "kernels/generic/tile_floats.h"
@@ -189,6 +190,7 @@ void Products(ActivationType type, const ActivationRows<P>& x, size_t group_cols
 template <typename P>
 void MatMul(const MatMulArgs& args) {
   if (args.num_rows == 0) return;
+  if (args.chained) return ChainedMatMul<P>(args);
   const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
   Products<P>(args.x.type, x, args.x.group_cols, args.num_rows, args.w, args.scratch,
               {args.y, args.y_stride, 1});

@@ -106,9 +106,8 @@ struct PairAttention {
       float* row = weights + h * kKeyBlock;
       Pack<P>(row, kKeyBlock, ActivationType::kBF16, reinterpret_cast<std::byte*>(row));
     }
-    OuterProductsOf<KeyPairOuter<P>, P::kOuterM>(OuterLeft{weights, kKeyBlock},
-                                                 KeyPairs<P>{keys, count}, num_heads,
-                                                 (count + 1) / 2, rank, out, rank, start);
+    OuterProductsOf<KeyPairOuter<P>>(OuterLeft{weights, kKeyBlock}, KeyPairs<P>{keys, count},
+                                     num_heads, (count + 1) / 2, rank, out, rank, start);
   }
 };
 

@@ -137,21 +137,36 @@ void OuterRows(const Left& x, const WRows& w, size_t K, size_t num_cols, float* 
   }
 }
 
-// y [num_rows, num_cols] (+)= x [num_rows, K] w [K, num_cols]. Rows are taken M at a time, then in
-// halves.
+// How many of `left` rows the next tile takes: the last two tiles share what is left, since tiles
+// of few rows wait for their own sums.
+template <size_t M>
+BALEEN_INLINE size_t OuterTileRows(size_t left) {
+  if (left >= 2 * M || left == M) return M;
+  return left > M ? (left + 1) / 2 : left;
+}
+
+// All columns of `rows` <= M rows.
 template <typename Product, size_t M, typename Left, typename WRows>
+BALEEN_INLINE void OuterRowsOf(const Left& x, const WRows& w, size_t rows, size_t K,
+                               size_t num_cols, float* y, size_t y_stride,
+                               const OuterStart& start) {
+  if (rows == M) {
+    OuterRows<Product, M>(x, w, K, num_cols, y, y_stride, start);
+  } else if constexpr (M > 1) {
+    OuterRowsOf<Product, M - 1>(x, w, rows, K, num_cols, y, y_stride, start);
+  }
+}
+
+// y [num_rows, num_cols] (+)= x [num_rows, K] w [K, num_cols].
+template <typename Product, typename Left, typename WRows>
 void OuterProductsOf(const Left& x, const WRows& w, size_t num_rows, size_t K, size_t num_cols,
                      float* y, size_t y_stride, OuterStart start) {
-  size_t m = 0;
-  for (; m + M <= num_rows; m += M) {
-    OuterRows<Product, M>(x.From(m, 0), w, K, num_cols, y + m * y_stride, y_stride,
-                          {start.keep == nullptr ? nullptr : start.keep + m});
-  }
-  if constexpr (M > 1) {
-    if (m < num_rows) {
-      OuterProductsOf<Product, M / 2>(x.From(m, 0), w, num_rows - m, K, num_cols, y + m * y_stride,
-                                      y_stride, {start.keep == nullptr ? nullptr : start.keep + m});
-    }
+  constexpr size_t kM = Product::P::kOuterM;
+  for (size_t m = 0; m < num_rows;) {
+    const size_t rows = OuterTileRows<kM>(num_rows - m);
+    OuterRowsOf<Product, kM>(x.From(m, 0), w, rows, K, num_cols, y + m * y_stride, y_stride,
+                             {start.keep == nullptr ? nullptr : start.keep + m});
+    m += rows;
   }
 }
 
@@ -159,8 +174,7 @@ void OuterProductsOf(const Left& x, const WRows& w, size_t num_rows, size_t K, s
 template <typename P, typename WFormat, typename Left, typename WRows>
 void OuterProducts(const Left& x, const WRows& w, size_t num_rows, size_t K, size_t num_cols,
                    float* y, size_t y_stride, OuterStart start) {
-  OuterProductsOf<WideOuter<P, WFormat>, P::kOuterM>(x, w, num_rows, K, num_cols, y, y_stride,
-                                                     start);
+  OuterProductsOf<WideOuter<P, WFormat>>(x, w, num_rows, K, num_cols, y, y_stride, start);
 }
 
 }  // namespace baleen::kernels::generic

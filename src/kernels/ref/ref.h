@@ -105,8 +105,9 @@ void MatMul(const MatMulArgs& args) {
     for (size_t n = 0; n < args.w.rows; ++n) {
       T sum = 0;
       for (size_t k = 0; k < args.w.cols; ++k) {
-        sum +=
-            static_cast<T>(ActivationAt(args.x, row, k)) * static_cast<T>(WeightAt(args.w, n, k));
+        const T x = static_cast<T>(ActivationAt(args.x, row, k));
+        const T w = static_cast<T>(WeightAt(args.w, n, k));
+        sum = args.chained ? std::fma(x, w, sum) : sum + x * w;
       }
       args.y[m * args.y_stride + n] = static_cast<float>(sum);
     }
