@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Tokens per second of training: `baleen train` and transformers + PyTorch, run in turns.
 
-  bench/compare_training.py BALEEN [--rounds 3] [--steps 6] [--batch 8] [--length 512] [--threads 2]
+  bench/compare_training.py BALEEN [--old OLD_BALEEN] [--rounds 3] [--steps 6] [--batch 8]
+                            [--length 512] [--threads 2] [--products f32,bf16]
 
 Both train the same V3-style model (about 10 M active parameters) with AdamW and clipping: ours with
-F32 and with BF16 products, theirs in F32 and under BF16 autocast, each alone on the machine. The
-first two steps of a run are not counted. Prints one JSON object: the median over all counted steps,
-in tokens per second.
+F32 products and, where the machine has the instructions, with BF16 ones; theirs in F32 and under
+BF16 autocast, each alone on the machine. --old adds a second program of ours, for gains. The first
+two steps of a run are not counted. Prints one JSON object: median, least and most of all counted
+steps in tokens per second, and for ours the share of the roof.
 """
 import argparse
 import json
@@ -32,7 +34,7 @@ MODEL = {
 }
 
 
-def ours(options, products):
+def ours(options, products, program):
     with tempfile.TemporaryDirectory() as directory:
         texts = sorted(str(path) for path in ROOT.glob("docs/**/*.md"))
         config = {
@@ -44,8 +46,12 @@ def ours(options, products):
         }
         path = pathlib.Path(directory, "run.json")
         path.write_text(json.dumps(config))
-        subprocess.run([options.baleen, "train", path, "--threads", str(options.threads)],
-                       check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        run = subprocess.run([program, "train", path, "--threads", str(options.threads)],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if "no products of BF16" in run.stderr:
+            return []
+        if run.returncode != 0:
+            sys.exit(run.stderr)
         lines = pathlib.Path(directory, "out/run/metrics.jsonl").read_text().splitlines()
         steps = [json.loads(line) for line in lines[WARM_UP:]]
         return [(s["tokens_per_s"], s["peak_share"]) for s in steps]
@@ -92,6 +98,8 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--products", default="f32,bf16")
+    parser.add_argument("--old")
     parser.add_argument("--theirs", choices=("f32", "bf16"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.theirs:
@@ -99,12 +107,21 @@ def main():
         return
     results = {}
     for _ in range(options.rounds):
-        for products in ("f32", "bf16"):
-            results.setdefault(f"baleen {products}", []).extend(ours(options, products))
+        for products in options.products.split(","):
+            programs = {"baleen": options.baleen}
+            if options.old:
+                programs["old baleen"] = options.old
+            for name, program in programs.items():
+                steps = ours(options, products, program)
+                results.setdefault(f"{name} {products}", []).extend(steps)
             results.setdefault(f"transformers {products}", []).extend(theirs(options, products))
     report = {}
     for name, values in results.items():
-        report[name] = {"tokens_per_s": round(statistics.median(v for v, _ in values), 1)}
+        if not values:
+            continue
+        speeds = [v for v, _ in values]
+        report[name] = {"tokens_per_s": round(statistics.median(speeds), 1),
+                        "least": round(min(speeds), 1), "most": round(max(speeds), 1)}
         if values[0][1] is not None:
             report[name]["peak_share"] = round(statistics.median(s for _, s in values), 3)
     print(json.dumps(report, indent=1))

@@ -84,6 +84,7 @@ int RunTraining(const TrainFlags& flags) {
     if (result.validation_loss >= 0) {
       json["validation_loss"] = result.validation_loss;
       json["validation_max_vio"] = result.validation_max_vio;
+      json["validation_dead_experts"] = result.validation_dead_experts;
     }
     PrintJson(json);
   } else {

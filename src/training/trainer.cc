@@ -367,8 +367,11 @@ double Run::Validate() {
   flush();
   if (targets == 0) return -1;
   result_.validation_max_vio = 0;
+  result_.validation_dead_experts = 0;
   for (const auto& layer : load) {
-    result_.validation_max_vio += Summarize(layer).max_vio / static_cast<double>(load.size());
+    const LoadStatistics statistics = Summarize(layer);
+    result_.validation_max_vio += statistics.max_vio / static_cast<double>(load.size());
+    result_.validation_dead_experts += statistics.dead_experts;
   }
   return result_.validation_loss = loss / static_cast<double>(targets);
 }

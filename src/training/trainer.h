@@ -37,7 +37,8 @@ struct StepReport {
 struct TrainResult {
   double loss = 0;  // of the last step
   double validation_loss = -1;
-  double validation_max_vio = 0;  // over the whole held-out text, averaged over layers
+  double validation_max_vio = 0;         // over the whole held-out text, averaged over layers
+  uint64_t validation_dead_experts = 0;  // likewise, in all layers
   uint64_t tokens = 0;
   double seconds = 0;
   uint64_t steps = 0;
