@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <new>
 
+#include "base/machine.h"
+
 namespace baleen {
 
 void Arena::Free::operator()(std::byte* data) const {
@@ -25,6 +27,7 @@ std::byte* Arena::AllocateBytes(size_t bytes) {
     const size_t previous = chunks_.empty() ? 0 : chunks_.back().size;
     const size_t size = std::max({bytes, kMinChunkBytes, std::min(2 * previous, kMaxSpareBytes)});
     auto* data = static_cast<std::byte*>(::operator new[](size, std::align_val_t{kAlignment}));
+    AdviseHugePages(data, size);
     chunks_.push_back({std::unique_ptr<std::byte[], Free>(data), size});
     used_ = 0;
   }

@@ -25,6 +25,11 @@ uint64_t TotalMemoryBytes();
 // Bytes of the largest cache, 0 if unknown.
 size_t LastLevelCacheBytes();
 
+// Asks the kernel for pages of 2 MiB for what of [data, data + bytes) is whole ones. To be called
+// before the memory is first touched: arrays of many megabytes that are read by columns otherwise
+// wait for the translation of addresses, most of all in a virtual machine.
+void AdviseHugePages(void* data, size_t bytes);
+
 }  // namespace baleen
 
 #endif  // BALEEN_BASE_MACHINE_H_

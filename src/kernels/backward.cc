@@ -10,28 +10,39 @@ namespace baleen::kernels {
 
 namespace {
 
-// Rows and columns of an output that one task takes: what it copies of the left side serves that
-// many columns, and two threads should end together.
-constexpr size_t kTaskRows = 96, kTaskCols = 256;
+// Rows and columns of an output that one task takes at most: what it copies of either side serves
+// that many of the other. A job that is alone has smaller tasks, that threads may end together.
+constexpr size_t kTaskRows = 192, kTaskCols = 256, kLonelyRows = 96;
+// Tasks are of one size, nearly, in whole tiles of every table.
+constexpr size_t kTaskMultiple = 48;
+
+size_t PartOf(size_t size, size_t most) {
+  const size_t parts = (size + most - 1) / most;
+  const size_t part = (size + parts - 1) / parts;
+  return (part + kTaskMultiple - 1) / kTaskMultiple * kTaskMultiple;
+}
 
 void RunJobs(std::span<const OuterMatMulArgs> jobs, KernelContext& ctx) {
   struct Task {
-    size_t job, row, col;
+    size_t job, row, col, rows, cols;
   };
   std::vector<Task> tasks;
+  const bool lonely = jobs.size() < 4 * ctx.pool.num_threads();
   for (size_t j = 0; j < jobs.size(); ++j) {
-    for (size_t m = 0; m < jobs[j].M; m += kTaskRows) {
-      for (size_t n = 0; n < jobs[j].N; n += kTaskCols) tasks.push_back({j, m, n});
+    const size_t rows = PartOf(jobs[j].M, lonely ? kLonelyRows : kTaskRows);
+    const size_t cols = PartOf(jobs[j].N, kTaskCols);
+    for (size_t m = 0; m < jobs[j].M; m += rows) {
+      for (size_t n = 0; n < jobs[j].N; n += cols) tasks.push_back({j, m, n, rows, cols});
     }
   }
   ctx.pool.ParallelFor(tasks.size(), [&](size_t i, size_t) {
-    const auto [job, row, col] = tasks[i];
+    const auto [job, row, col, rows, cols] = tasks[i];
     OuterMatMulArgs args = jobs[job];
     args.x = static_cast<const uint32_t*>(args.x) + (args.x_transposed ? row : row * args.x_stride);
     args.w = static_cast<const uint32_t*>(args.w) + col;
     args.y += row * args.y_stride + col;
-    args.M = std::min(kTaskRows, args.M - row);
-    args.N = std::min(kTaskCols, args.N - col);
+    args.M = std::min(rows, args.M - row);
+    args.N = std::min(cols, args.N - col);
     ctx.table.outer_matmul(args);
   });
 }

@@ -6,6 +6,8 @@
 #include <numbers>
 #include <numeric>
 
+#include "base/machine.h"
+
 namespace baleen {
 
 using kernels::KernelContext;
@@ -98,7 +100,11 @@ uint64_t Optimizer::Bytes(const Parameters& parameters, const OptimizerOptions& 
 }
 
 Optimizer::Optimizer(const Parameters& parameters, OptimizerOptions options)
-    : options_(std::move(options)), memory_(Bytes(parameters, options_) / sizeof(float)) {
+    : options_(std::move(options)) {
+  const uint64_t bytes = Bytes(parameters, options_);
+  memory_.reserve(bytes / sizeof(float));
+  AdviseHugePages(memory_.data(), bytes);
+  memory_.resize(bytes / sizeof(float));
   std::span<float> rest(memory_);
   const auto take = [&](size_t count) {
     const std::span<float> part = rest.first(count);

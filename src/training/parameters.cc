@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "base/machine.h"
 #include "base/random.h"
 
 namespace baleen {
@@ -152,8 +153,11 @@ Parameters::Parameters(const ModelConfig& config, bool tied, Products products)
   const std::vector<Spec> specs = Specs(config, tied);
   size_t total = 0, num_biases = 0;
   for (const Spec& spec : specs) total += NumElements(spec.shape);
-  values_.resize(total);
-  gradients_.resize(total);
+  for (std::vector<float>* floats : {&values_, &gradients_}) {
+    floats->reserve(total);
+    AdviseHugePages(floats->data(), total * sizeof(float));
+    floats->resize(total);
+  }
   std::unordered_map<std::string, size_t> by_name;
   size_t used = 0;
   for (const Spec& spec : specs) {

@@ -52,11 +52,11 @@ void ChainedMatMul(const MatMulArgs& args) {
   for (float& one : ones) one = 1;
   const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
   const auto* w = reinterpret_cast<const float*>(args.w.data);
-  const size_t K = args.w.cols;
+  const size_t K = args.w.cols, block = OuterDepth(K);
   for (size_t first = 0; first < args.w.rows; first += kChainedRows) {
     const size_t num_cols = args.w.rows - first < kChainedRows ? args.w.rows - first : kChainedRows;
-    for (size_t k = 0; k < K; k += kOuterBlockK) {
-      const size_t depth = K - k < kOuterBlockK ? K - k : kOuterBlockK;
+    for (size_t k = 0; k < K; k += block) {
+      const size_t depth = K - k < block ? K - k : block;
       for (size_t n = 0; n < num_cols; n += kCols) {
         TransposeStrip<kCols>(w + (first + n) * K + k, K,
                               num_cols - n < kCols ? num_cols - n : kCols, depth,

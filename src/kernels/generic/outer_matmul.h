@@ -19,7 +19,13 @@
 
 namespace baleen::kernels::generic {
 
-inline constexpr size_t kOuterBlockK = 192, kOuterBlockM = 96;
+inline constexpr size_t kOuterBlockK = 256, kOuterBlockM = 192;
+
+// Blocks of K are of one size, nearly.
+BALEEN_INLINE size_t OuterDepth(size_t K) {
+  const size_t num_blocks = (K + kOuterBlockK - 1) / kOuterBlockK;
+  return (K + num_blocks - 1) / num_blocks;
+}
 
 // x(m, k) of `rows` rows and `depth` columns, tile by tile: [tile][k][row of the tile].
 template <size_t M>
@@ -51,16 +57,27 @@ BALEEN_INLINE void CopyStrip(const float* w, size_t w_stride, size_t depth, size
   }
 }
 
+// Rows of the strip that is copied next, which the tiles of this one ask for ahead of time.
+struct NextStrip {
+  const float* data = nullptr;
+  size_t stride = 0, rows = 0;
+};
+
 // The tiles of a block of rows against one strip; left(m, rows) gives the left side of a tile.
 template <typename Product, typename LeftOf>
 BALEEN_INLINE void StripProducts(const LeftOf& left, const float* strip, size_t num_rows,
                                  size_t depth, size_t cols, float* y, size_t y_stride,
-                                 const OuterStart& start) {
+                                 const OuterStart& start, const NextStrip& ahead = {}) {
   using P = typename Product::P;
   constexpr size_t kM = P::kOuterM;
   const FloatRows<P> w = {strip, P::kOuterN * P::kLanes};
+  const size_t ahead_rows = ahead.rows / (num_rows / kM + 1) + 1;
+  size_t asked = 0;
   for (size_t m = 0; m < num_rows;) {
     const size_t rows = OuterTileRows<kM>(num_rows - m);
+    for (size_t i = 0; i < ahead_rows && asked < ahead.rows; ++i, ++asked) {
+      PrefetchAt(reinterpret_cast<const std::byte*>(ahead.data + asked * ahead.stride), 0);
+    }
     const float* next = y + (m + rows) * y_stride;
     for (size_t i = 0; i < kM && m + rows + i < num_rows; ++i) {
       PrefetchAt(reinterpret_cast<const std::byte*>(next + i * y_stride), 0);
@@ -84,14 +101,16 @@ void OuterBlock(const Left& x, const float* w, const OuterMatMulArgs& args, size
   for (size_t n = 0; n < args.N; n += kCols) {
     const size_t cols = args.N - n < kCols ? args.N - n : kCols;
     CopyStrip<kCols>(w + n, args.w_stride, depth, cols, strip);
+    NextStrip ahead;
+    if (n + kCols < args.N) ahead = {w + n + kCols, args.w_stride, depth};
     if constexpr (kTransposed) {
       const auto left = [&](size_t m, size_t tile) BALEEN_INLINE_LAMBDA {
         return OuterLeftTransposed{panels + m * depth, tile};
       };
-      StripProducts<Product>(left, strip, rows, depth, cols, y + n, args.y_stride, start);
+      StripProducts<Product>(left, strip, rows, depth, cols, y + n, args.y_stride, start, ahead);
     } else {
       const auto left = [&](size_t m, size_t) BALEEN_INLINE_LAMBDA { return x.From(m, 0); };
-      StripProducts<Product>(left, strip, rows, depth, cols, y + n, args.y_stride, start);
+      StripProducts<Product>(left, strip, rows, depth, cols, y + n, args.y_stride, start, ahead);
     }
   }
 }
@@ -106,8 +125,9 @@ void OuterMatMulOf(const Left& x, const OuterMatMulArgs& args) {
       for (size_t n = 0; n < args.N; ++n) args.y[m * args.y_stride + n] = 0;
     }
   }
-  for (size_t k = 0; k < args.K; k += kOuterBlockK) {
-    const size_t depth = args.K - k < kOuterBlockK ? args.K - k : kOuterBlockK;
+  const size_t block = OuterDepth(args.K);
+  for (size_t k = 0; k < args.K; k += block) {
+    const size_t depth = args.K - k < block ? args.K - k : block;
     const OuterStart start = {k > 0 || args.accumulate ? ones : nullptr};
     for (size_t m = 0; m < args.M; m += kOuterBlockM) {
       const size_t rows = args.M - m < kOuterBlockM ? args.M - m : kOuterBlockM;
