@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -62,8 +63,8 @@ double RelativeNorm(const std::vector<float>& a, const std::vector<float>& b) {
 
 class Expected {
  public:
-  explicit Expected(const std::string& name)
-      : file_(kCases + "/" + name + "/expected.safetensors") {}
+  explicit Expected(const std::string& name, const std::string& cases = kCases)
+      : file_(cases + "/" + name + "/expected.safetensors") {}
 
   bool Has(const std::string& name) const { return file_.Find(name) != nullptr; }
   std::vector<float> Floats(const std::string& name) const { return ToF32(Get(name)); }
@@ -95,6 +96,24 @@ std::vector<Prompt> Prompts(const Expected& expected) {
     prompts.push_back({prefix, expected.Ints(prefix + "ids")});
   }
   return prompts;
+}
+
+// What `baleen train` wrote, as transformers loads it: tools/golden/trained.py makes the directory.
+TEST(TrainedCheckpointTest, IsWhatTransformersMakesOfIt) {
+  const char* cases = std::getenv("BALEEN_TRAINED_CHECKPOINTS");
+  if (cases == nullptr) GTEST_SKIP() << "./test makes these checkpoints, with transformers";
+  for (const std::string name : {"v2", "v3"}) {
+    SCOPED_TRACE(name);
+    const ModelRunner runner(std::string(cases) + "/" + name);
+    const Expected expected(name, cases);
+    const std::vector<int32_t> ids = expected.Ints("prompt.0.ids");
+    std::vector<float> wanted = expected.Floats("prompt.0.logits");
+    const std::vector<float> got =
+        runner.Run(ids, {.table = &kernels::SelectKernels(), .form = MlaForm::kDirect}).logits;
+    EXPECT_LE(Deviation(got, wanted), 1);
+    wanted[wanted.size() / 2] += 1e-2f;  // the comparison sees one wrong logit
+    EXPECT_GT(Deviation(got, wanted), 1);
+  }
 }
 
 class GoldenTest : public testing::TestWithParam<std::tuple<std::string, std::string>> {
