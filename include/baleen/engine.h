@@ -40,6 +40,7 @@ struct ModelInfo {
   size_t cache_bytes_per_token = 0;
   size_t vocab_size = 0;
   size_t num_layers = 0;
+  size_t num_experts = 0;  // of a layer that routes
   size_t num_experts_per_tok = 0;
   size_t max_context_tokens = 0;    // as opened
   SamplingParams default_sampling;  // the model's own advice (generation_config.json)
@@ -48,6 +49,8 @@ struct ModelInfo {
   std::string chat_template;          // its name; empty: none, or unknown
   std::string chat_template_problem;  // why it is unknown; empty: the model has none
   bool can_reason = false;            // answers may hold reasoning apart from the text
+  bool has_fim_tokens = false;        // its vocabulary can say where a text has a hole
+  bool knows_fim = false;             // and it is known to be trained to fill one
   std::string isa;                    // the target that computes
   size_t num_threads = 0;
   std::vector<std::string> notes;  // what a user should know: ignored config keys, ...
@@ -62,6 +65,16 @@ struct ChatOptions {
   bool add_generation_prompt = true;
   std::optional<bool> thinking;  // unset: the template's default
   std::string tools_json;        // OpenAI's `tools` list; empty: none
+};
+
+// A text with a hole, to be filled in the middle.
+struct FimPrompt {
+  std::string prefix;
+  std::string suffix;
+  std::vector<std::string> snippets;  // of other files, the most telling last
+  // Of the whole prompt; 0: no limit. Snippets are dropped from the first on, then a quarter of the
+  // room is the suffix's beginning and the rest the prefix's end.
+  size_t max_tokens = 0;
 };
 
 // A conversation, ready to be submitted.
@@ -130,6 +143,10 @@ class Engine {
   virtual std::string Decode(std::span<const int32_t> ids, bool skip_special = true) const = 0;
   // The bytes of one token, which may be part of a character.
   virtual std::string TokenBytes(int32_t id) const = 0;
+
+  // Control tokens are the model's own; what is in the texts stays text. Error{kUnimplemented} if
+  // the vocabulary lacks the tokens.
+  virtual std::vector<int32_t> EncodeFim(const FimPrompt& prompt) const = 0;
 
   // Error{kUnimplemented} if the model has no chat template or an unknown one.
   virtual EncodedChat RenderChat(std::span<const ChatMessage> messages,

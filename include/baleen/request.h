@@ -37,14 +37,16 @@ enum class Priority { kInteractive, kCompletion, kBatch };
 struct Request {
   std::vector<int32_t> prompt_token_ids;  // at least one
   SamplingParams sampling;
-  std::optional<size_t> max_tokens;     // of the answer; unset: until the context is full
-  size_t min_tokens = 0;                // the answer does not stop before, but for a stop text
-  std::vector<std::string> stop;        // texts that end the answer and are not part of it
-  std::vector<int32_t> stop_token_ids;  // besides the model's own
-  bool ignore_eos = false;              // the model's own stop tokens do not stop
-  int32_t num_logprobs = -1;            // alternatives reported for each token; -1: no logprobs
-  int32_t num_prompt_logprobs = -1;     // the same for the prompt's tokens
-  bool skip_special_tokens = true;      // in the text
+  std::optional<size_t> max_tokens;        // of the answer; unset: until the context is full
+  size_t min_tokens = 0;                   // the answer does not stop before, but for a stop text
+  std::vector<std::string> stop;           // texts that end the answer and are not part of it
+  std::vector<int32_t> stop_token_ids;     // besides the model's own
+  bool ignore_eos = false;                 // the model's own stop tokens do not stop
+  int32_t num_logprobs = -1;               // alternatives reported for each token; -1: no logprobs
+  int32_t num_prompt_logprobs = -1;        // the same for the prompt's tokens
+  size_t prompt_logprobs_from = 1;         // ... from this one on; what stands before may be reused
+  std::vector<int32_t> logprob_token_ids;  // with num_logprobs: always among the alternatives
+  bool skip_special_tokens = true;         // in the text
 
   // Requests of one class share the engine by `share_id`, whatever it names: each share gets the
   // same number of tokens while it has work.
@@ -62,7 +64,7 @@ struct TokenLogprob {
 struct GeneratedToken {
   int32_t token_id = 0;
   float logprob = 0;              // of the model, before sampling parameters; with num_logprobs
-  std::vector<TokenLogprob> top;  // most likely first
+  std::vector<TokenLogprob> top;  // most likely first, then Request::logprob_token_ids
 };
 
 // A piece of an answer as it grows. The texts of all chunks together are Completion::text; a chunk
@@ -82,18 +84,23 @@ enum class FinishReason {
 struct Completion {
   std::string text;
   std::vector<GeneratedToken> tokens;  // without the stop token
-  std::vector<GeneratedToken> prompt;  // with num_prompt_logprobs: from the second token on
+  std::vector<GeneratedToken> prompt;  // with num_prompt_logprobs
   FinishReason finish_reason = FinishReason::kStop;
   size_t prompt_tokens = 0;
   size_t cached_tokens = 0;    // of the prompt: taken from the prefix cache, not computed
   double queue_seconds = 0;    // from submission to the start of work
   double prefill_seconds = 0;  // from the start of work to the first token
   double decode_seconds = 0;   // from then to the last token
+  // The engine's time, each step's shared among those in it by their rows: of the prompt, and of
+  // the answer. What all requests took adds up to the time in which the engine computed.
+  double prompt_machine_seconds = 0;
+  double answer_machine_seconds = 0;
 };
 
 // One forward pass over a whole text, for evaluation.
 struct ScoreRequest {
   std::vector<int32_t> token_ids;  // at least one
+  bool logprobs = true;            // else they are not computed
   bool logits = false;             // return them: [tokens, vocab_size], large
   bool routing = false;            // return the experts of each token
 };
@@ -105,7 +112,7 @@ struct RoutingTrace {
 };
 
 struct Score {
-  std::vector<float> logprobs;  // [tokens - 1]: of token i + 1 after tokens 0..i
+  std::vector<float> logprobs;  // [tokens - 1]: of token i + 1 after tokens 0..i, if asked for
   std::vector<float> logits;    // [tokens, vocab_size] if asked for
   std::vector<RoutingTrace> routing;
 };

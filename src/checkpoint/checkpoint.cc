@@ -123,6 +123,9 @@ TextSide ReadTextSide(const std::string& directory, const ParsedConfig& config) 
   const std::string path = directory + "/tokenizer_config.json";
   const std::string config_text = Exists(path) ? ReadFile(path, kMaxConfigBytes) : "{}";
   const JsonDocument document = JsonDocument::Parse(config_text, path);
+  if (document.root().at_key("fill_in_the_middle").get_bool().get(text.knows_fim)) {
+    text.knows_fim = false;
+  }
   ReadTokenizer(directory, config_text, text);
   ReadChatTemplate(directory, TemplateIn(document.root()), text);
   if (!text.tokenizer) return text;

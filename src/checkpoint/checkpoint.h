@@ -33,6 +33,7 @@ struct TextSide {
   std::string chat_template_jinja;    // as the files have it, known or not
   std::string chat_template_problem;  // why it is unknown; empty: the model has none
   SamplingParams default_sampling;    // generation_config.json
+  bool knows_fim = false;             // a key says that the model was trained to fill in the middle
 };
 
 struct Checkpoint {

@@ -77,6 +77,9 @@ TextSide GgufText(const GgufModel& model) {
     }
   }
   std::ranges::sort(text.stop_token_ids);
+  text.knows_fim = TokenId(keys, "fim_pre_token_id", count) &&
+                   TokenId(keys, "fim_suf_token_id", count) &&
+                   TokenId(keys, "fim_mid_token_id", count);
   const auto bos = TokenId(keys, "bos_token_id", count);
   if (bos && keys.Bool(Key("add_bos_token")).value_or(false)) text.bos_token_id = *bos;
   return text;

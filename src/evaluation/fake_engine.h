@@ -53,6 +53,9 @@ class FakeEngine : public Engine {
   std::string TokenBytes(int32_t id) const override {
     return std::string(1, static_cast<char>(id));
   }
+  std::vector<int32_t> EncodeFim(const FimPrompt&) const override {
+    throw Error(ErrorCode::kUnimplemented, "no tokens for holes");
+  }
   EncodedChat RenderChat(std::span<const ChatMessage>, const ChatOptions&) const override {
     throw Error(ErrorCode::kUnimplemented, "no chat template");
   }

@@ -22,6 +22,7 @@
 #include "kernels/roof.h"
 #include "model/forward.h"
 #include "runtime/block_pool.h"
+#include "runtime/fim.h"
 #include "runtime/generation.h"
 #include "runtime/plan_memory.h"
 #include "runtime/scheduler.h"
@@ -70,6 +71,9 @@ class EngineImpl final : public Engine {
   std::string TokenBytes(int32_t id) const override {
     return std::string(text_.tokenizer().TokenBytes(id));
   }
+  std::vector<int32_t> EncodeFim(const FimPrompt& prompt) const override {
+    return text_.EncodeFim(prompt);
+  }
   EncodedChat RenderChat(std::span<const ChatMessage> messages,
                          const ChatOptions& options) const override {
     return text_.RenderChat(messages, options);
@@ -99,6 +103,7 @@ class EngineImpl final : public Engine {
   void RemoveEnded();
   void RunTurn();
   void RunStep(const Step& step, ForwardObserver* observer);
+  void ShareTime(const Step& step, double seconds) const;
   void BetweenLayers(const Step& step);
   void GiveLogits(const Step& step, const float* hidden);
   void Publish();
@@ -120,6 +125,7 @@ class EngineImpl final : public Engine {
   double last_decode_seconds_ = 0;
   uint64_t num_generated_tokens_ = 0;
   double seconds_in_decodes_ = 0;             // since the step of prompts began
+  double seconds_in_inner_steps_ = 0;         // of those that ran within the one that runs
   double seconds_per_prompt_row_ = HUGE_VAL;  // not yet known: slow
 
   mutable std::mutex mutex_;
@@ -154,6 +160,7 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std:
   info_.cache_bytes_per_token = cache_.row_bytes * cache_.num_layers;
   info_.vocab_size = config.vocab_size;
   info_.num_layers = config.num_hidden_layers;
+  info_.num_experts = config.n_routed_experts;
   info_.num_experts_per_tok = config.n_routed_experts > 0 ? config.num_experts_per_tok : 0;
   info_.isa = ctx_.table.name;
   info_.num_threads = pool_.num_threads();
@@ -162,6 +169,7 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std:
   }
   if (!note.empty()) info_.notes.push_back(std::move(note));
   text_.Describe(info_);
+  info_.knows_fim = info_.has_fim_tokens && (info_.knows_fim || IsKnownForFim(info_.name));
   if (!has_weights_) return;
 
   const ParameterCount count = CountParameters(config, model_.weights());
@@ -238,6 +246,10 @@ std::shared_ptr<Generation> EngineImpl::Submit(Request request, ChunkCallback on
   CheckTokens(request.prompt_token_ids);
   CheckSamplingParams(request.sampling);
   for (const TokenBias& item : request.sampling.logit_bias) CheckToken(item.token_id);
+  for (const int32_t id : request.logprob_token_ids) CheckToken(id);
+  if (request.prompt_logprobs_from == 0) {
+    Throw(ErrorCode::kInvalidArgument, "prompt_logprobs_from must be at least 1");
+  }
   if (request.prompt_token_ids.size() == info_.max_context_tokens &&
       request.max_tokens != size_t{0}) {
     Throw(ErrorCode::kInvalidArgument,
@@ -402,6 +414,8 @@ void EngineImpl::BetweenLayers(const Step& step) {
 
 // One pass in the order of the token's path: model -> sample or score -> commit.
 void EngineImpl::RunStep(const Step& step, ForwardObserver* observer) {
+  const Clock::time_point begin = Clock::now();
+  const double outer = std::exchange(seconds_in_inner_steps_, 0);
   try {
     ArenaScope scope(ctx_.arena);
     const Batch batch = {
@@ -415,9 +429,23 @@ void EngineImpl::RunStep(const Step& step, ForwardObserver* observer) {
     Publish();
   } catch (...) {
     scheduler_->Abandon(step);
+    ShareTime(step, SecondsSince(begin) - seconds_in_inner_steps_);
+    seconds_in_inner_steps_ = outer + SecondsSince(begin);
     throw;
   }
+  ShareTime(step, SecondsSince(begin) - seconds_in_inner_steps_);
+  seconds_in_inner_steps_ = outer + SecondsSince(begin);
   RemoveEnded();
+}
+
+void EngineImpl::ShareTime(const Step& step, double seconds) const {
+  const double per_row = seconds / static_cast<double>(step.token_ids.size());
+  for (size_t i = 0; i < step.slices.size(); ++i) {
+    Sequence& sequence = *step.owners[i];
+    const bool in_prompt = step.slices[i].first_position < sequence.num_prompt_tokens;
+    (in_prompt ? sequence.prompt_machine_seconds : sequence.answer_machine_seconds) +=
+        per_row * static_cast<double>(step.slices[i].num_rows);
+  }
 }
 
 // Before anybody hears of a step: who measures between two tokens must not miss it.

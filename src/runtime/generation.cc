@@ -66,12 +66,15 @@ GeneratedToken GenerationSequence::SampleToken(std::span<float> logits) {
   }
   const int32_t token_id = sampler_.Sample(logits);
   if (request_.num_logprobs < 0) return {.token_id = token_id, .top = {}};
-  return WithLogprobs(original, token_id, static_cast<size_t>(request_.num_logprobs));
+  GeneratedToken token =
+      WithLogprobs(original, token_id, static_cast<size_t>(request_.num_logprobs));
+  AddLogprobs(original, request_.logprob_token_ids, token);
+  return token;
 }
 
 // The logits of a position tell of the token that stands after it. A preempted prompt comes again.
 void GenerationSequence::OnPromptLogits(size_t position, std::span<const float> logits) {
-  if (position != completion_.prompt.size()) return;
+  if (position + 1 != request_.prompt_logprobs_from + completion_.prompt.size()) return;
   completion_.prompt.push_back(WithLogprobs(logits, token_ids[position + 1],
                                             static_cast<size_t>(request_.num_prompt_logprobs)));
 }
@@ -85,7 +88,8 @@ bool GenerationSequence::OnLogits(size_t position, std::span<float> logits) {
   if (completion_.tokens.empty()) {
     first_token_ = now;
     completion_.prefill_seconds = SecondsBetween(started_, now);
-    if (WantsAllOutputs()) Emit({.text = "", .tokens = {}, .prompt = completion_.prompt});
+    if (request_.num_prompt_logprobs >= 0)
+      Emit({.text = "", .tokens = {}, .prompt = completion_.prompt});
   }
   completion_.decode_seconds = SecondsBetween(first_token_, now);
   if (token_ids.size() >= max_total_tokens) {  // only the prompt was to be read
@@ -115,6 +119,8 @@ bool GenerationSequence::OnLogits(size_t position, std::span<float> logits) {
 }
 
 void GenerationSequence::OnEnd(std::exception_ptr error) {
+  completion_.prompt_machine_seconds = prompt_machine_seconds;
+  completion_.answer_machine_seconds = answer_machine_seconds;
   if (!ended) completion_.finish_reason = FinishReason::kCancelled;
   if (detokenizer_ && !error && !stop_matcher_.stopped()) {
     std::string rest = stop_matcher_.Push(detokenizer_->Flush());

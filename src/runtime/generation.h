@@ -30,7 +30,9 @@ class GenerationSequence final : public Sequence, public Generation {
   void Cancel() override { cancelled = true; }
   const Completion& Wait() override;
 
-  bool WantsAllOutputs() const override { return request_.num_prompt_logprobs >= 0; }
+  size_t FirstWantedOutput() const override {
+    return request_.num_prompt_logprobs >= 0 ? request_.prompt_logprobs_from - 1 : kOnlyLastOutput;
+  }
   void OnStart(size_t cached_tokens) override;
   bool OnLogits(size_t position, std::span<float> logits) override;
   void OnEnd(std::exception_ptr error) override;

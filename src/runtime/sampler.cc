@@ -137,4 +137,13 @@ GeneratedToken WithLogprobs(std::span<const float> logits, int32_t token_id, siz
   return token;
 }
 
+void AddLogprobs(std::span<const float> logits, std::span<const int32_t> ids,
+                 GeneratedToken& token) {
+  if (ids.empty()) return;
+  const double log_sum = LogSumExp(logits);
+  for (const int32_t id : ids) {
+    token.top.push_back({id, static_cast<float>(logits[static_cast<size_t>(id)] - log_sum)});
+  }
+}
+
 }  // namespace baleen

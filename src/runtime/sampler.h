@@ -49,6 +49,9 @@ class Sampler {
 // The k most likely tokens, most likely first (ties to the lower id), and the log-probability of
 // `token_id`, by the model's own logits.
 GeneratedToken WithLogprobs(std::span<const float> logits, int32_t token_id, size_t k);
+// Adds the log-probabilities of `ids` to the alternatives.
+void AddLogprobs(std::span<const float> logits, std::span<const int32_t> ids,
+                 GeneratedToken& token);
 
 // log(sum(exp(logits))), in double.
 double LogSumExp(std::span<const float> logits);

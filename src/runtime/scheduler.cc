@@ -83,7 +83,11 @@ size_t Scheduler::CachedTokens(const Sequence& sequence) const {
 void Scheduler::Attach(Sequence& sequence) {
   Release(sequence);
   const bool long_prompt = sequence.num_prompt_tokens >= kDirectFormMinTokens;
-  if (options_.prefix_reuse != PrefixReuse::kNone && !sequence.WantsAllOutputs()) {
+  // Outputs that are wanted must be computed.
+  const size_t reusable_tokens =
+      std::min(sequence.FirstWantedOutput(), sequence.token_ids.size() - 1);
+  if (options_.prefix_reuse != PrefixReuse::kNone && sequence.FirstWantedOutput() > 0 &&
+      sequence.routing() == nullptr) {
     sequence.cache_key = sequence.cache_salt;
     std::span<const int32_t> reusable(sequence.token_ids);
     if (options_.prefix_reuse == PrefixReuse::kExact) {
@@ -91,10 +95,9 @@ void Scheduler::Attach(Sequence& sequence) {
       sequence.cache_key += long_prompt ? "/direct" : "/absorbed";
       if (long_prompt) reusable = reusable.first(sequence.num_prompt_tokens);
     }
-    // The last token is always computed: its output is wanted.
-    sequence.node = cache_.Pin(
-        sequence.cache_key,
-        reusable.first(std::min(reusable.size(), sequence.token_ids.size() - 1)), sequence.blocks);
+    sequence.node =
+        cache_.Pin(sequence.cache_key, reusable.first(std::min(reusable.size(), reusable_tokens)),
+                   sequence.blocks);
     sequence.num_computed = sequence.blocks.size() * options_.block_tokens;
   }
 }
@@ -235,7 +238,7 @@ void Scheduler::AddRows(Sequence& sequence, size_t rows, Step& step) {
                          .blocks = sequence.blocks});
   step.owners.push_back(&sequence);
   for (size_t position = begin; position < end; ++position) {
-    if (sequence.WantsAllOutputs() || position + 1 == sequence.token_ids.size()) {
+    if (position >= sequence.FirstWantedOutput() || position + 1 == sequence.token_ids.size()) {
       step.output_rows.push_back(static_cast<int32_t>(step.token_ids.size()));
       step.outputs.push_back({&sequence, position});
     }
@@ -251,7 +254,7 @@ void Scheduler::AddRows(Sequence& sequence, size_t rows, Step& step) {
 bool Scheduler::WaitsForPrefix(const Sequence& sequence, const Step& step) const {
   if (sequence.node == nullptr) return false;
   const size_t end = sequence.num_computed + options_.block_tokens;
-  if (end >= sequence.token_ids.size()) return false;
+  if (end >= sequence.token_ids.size() || end > sequence.FirstWantedOutput()) return false;
   return std::ranges::any_of(step.owners, [&](const Sequence* other) {
     return other->node != nullptr && other->cache_key == sequence.cache_key &&
            other->token_ids.size() >= end &&

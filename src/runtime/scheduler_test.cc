@@ -15,7 +15,7 @@ constexpr size_t kBlock = 4;  // tokens
 class TestSequence final : public Sequence {
  public:
   TestSequence(std::vector<int32_t> ids, size_t total) : Sequence(std::move(ids), total) {}
-  bool WantsAllOutputs() const override { return false; }
+  size_t FirstWantedOutput() const override { return kOnlyLastOutput; }
   void OnStart(size_t cached_tokens) override { cached = cached_tokens; }
   bool OnLogits(size_t, std::span<float>) override { return false; }
   void OnEnd(std::exception_ptr) override {}

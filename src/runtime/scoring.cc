@@ -9,6 +9,7 @@ namespace baleen {
 
 ScoringSequence::ScoringSequence(ScoreRequest request, const ModelConfig& config)
     : Sequence(std::move(request.token_ids), 0),
+      want_logprobs_(request.logprobs),
       want_logits_(request.logits),
       want_routing_(request.routing) {
   max_total_tokens = num_prompt_tokens;
@@ -27,10 +28,11 @@ Score ScoringSequence::Wait() {
 }
 
 bool ScoringSequence::OnLogits(size_t position, std::span<float> logits) {
+  if (FirstWantedOutput() == kOnlyLastOutput) return true;
   // A preempted text is computed anew, and comes again.
   if (position != num_scored_) return false;
   ++num_scored_;
-  if (position + 1 < token_ids.size()) {
+  if (want_logprobs_ && position + 1 < token_ids.size()) {
     const auto next = static_cast<size_t>(token_ids[position + 1]);
     score_.logprobs.push_back(static_cast<float>(logits[next] - LogSumExp(logits)));
   }

@@ -18,7 +18,9 @@ class ScoringSequence final : public Sequence {
   // Blocks until the whole text is scored; for the caller.
   Score Wait();
 
-  bool WantsAllOutputs() const override { return true; }
+  size_t FirstWantedOutput() const override {
+    return want_logprobs_ || want_logits_ ? 0 : kOnlyLastOutput;
+  }
   std::vector<RoutingTrace>* routing() override {
     return want_routing_ ? &score_.routing : nullptr;
   }
@@ -26,6 +28,7 @@ class ScoringSequence final : public Sequence {
   void OnEnd(std::exception_ptr error) override;
 
  private:
+  bool want_logprobs_;
   bool want_logits_;
   bool want_routing_;
   size_t num_scored_ = 0;  // positions

@@ -28,8 +28,9 @@ class Sequence {
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
-  // Whether every position's output is wanted, or the last one's only.
-  virtual bool WantsAllOutputs() const = 0;
+  // The outputs of all positions from this one on are wanted, and the last one's anyway.
+  static constexpr size_t kOnlyLastOutput = SIZE_MAX;
+  virtual size_t FirstWantedOutput() const = 0;
   // Where the experts of each token go; null if nobody asked.
   virtual std::vector<RoutingTrace>* routing() { return nullptr; }
 
@@ -68,6 +69,10 @@ class Sequence {
   bool running = false;
   bool has_own_rows = false;  // rows computed for it since it began to run: its form is settled
   bool in_step = false;       // rows of it are being computed: its blocks must stay
+
+  // Its part of the engine's time.
+  double prompt_machine_seconds = 0;
+  double answer_machine_seconds = 0;
 
   bool ended = false;
   std::atomic<bool> cancelled = false;  // by any thread

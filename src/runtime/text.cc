@@ -22,7 +22,9 @@ class Splitter final : public ReasoningSplitter {
 
 }  // namespace
 
-Text::Text(TextSide side) : side_(std::move(side)), tokenizer_(std::move(side_.tokenizer)) {}
+Text::Text(TextSide side) : side_(std::move(side)), tokenizer_(std::move(side_.tokenizer)) {
+  if (tokenizer_) fim_ = FindFimTokens(*tokenizer_);
+}
 
 const Tokenizer& Text::tokenizer() const {
   if (!tokenizer_) Throw(ErrorCode::kNotFound, "{}", side_.tokenizer_problem);
@@ -38,6 +40,8 @@ void Text::Describe(ModelInfo& info) const {
     info.chat_template = side_.chat_template->name();
     info.can_reason = side_.chat_template->can_reason();
   }
+  info.has_fim_tokens = fim_.has_value();
+  info.knows_fim = side_.knows_fim;
   if (!tokenizer_) info.notes.push_back(side_.tokenizer_problem);
 }
 
@@ -46,6 +50,14 @@ std::vector<int32_t> Text::Encode(std::string_view text, const EncodeOptions& op
   const int32_t bos = side_.bos_token_id;
   if (options.add_bos && bos >= 0 && (ids.empty() || ids[0] != bos)) ids.insert(ids.begin(), bos);
   return ids;
+}
+
+std::vector<int32_t> Text::EncodeFim(const FimPrompt& prompt) const {
+  if (!fim_) {
+    Throw(ErrorCode::kUnimplemented,
+          "the model cannot fill in the middle: its vocabulary has no tokens for that");
+  }
+  return baleen::EncodeFim(tokenizer(), side_.bos_token_id, *fim_, prompt);
 }
 
 EncodedChat Text::RenderChat(std::span<const ChatMessage> messages,

@@ -5,12 +5,14 @@
 #define BALEEN_RUNTIME_TEXT_H_
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "baleen/engine.h"
 #include "checkpoint/checkpoint.h"
+#include "runtime/fim.h"
 
 namespace baleen {
 
@@ -27,12 +29,14 @@ class Text {
   void Describe(ModelInfo& info) const;
 
   std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options) const;
+  std::vector<int32_t> EncodeFim(const FimPrompt& prompt) const;
   EncodedChat RenderChat(std::span<const ChatMessage> messages, const ChatOptions& options) const;
   std::unique_ptr<ReasoningSplitter> MakeReasoningSplitter(const EncodedChat& prompt) const;
 
  private:
   TextSide side_;
   std::shared_ptr<const Tokenizer> tokenizer_;
+  std::optional<FimTokens> fim_;
 };
 
 }  // namespace baleen
