@@ -31,7 +31,7 @@ THIRD_PARTY = (
     (re.compile(r"^(immintrin|x86intrin)\.h$"), INTRINSICS),
     (re.compile(r"^(CLI/|histedit\.h$)"), ("cli",)),
     (re.compile(r"^nlohmann/"), ("cli", "server", "quantize")),
-    (re.compile(r"^(boost/|openssl/|prometheus/|sqlite3\.h$)"), ("server",)),
+    (re.compile(r"^(boost/|openssl/|prometheus/|sqlite3\.h$|libpq-fe\.h$)"), ("server",)),
 )
 
 # These verbs are written against the public library, as an embedder's program would be.

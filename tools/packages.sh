@@ -8,18 +8,22 @@ build_packages=(
   libfmt-dev libsimdjson-dev   # the engine: text, JSON
   libcli11-dev libedit-dev nlohmann-json3-dev  # the command line: options, line editing, JSON out
   libboost1.81-dev  # the server: sockets and HTTP
-  libsqlite3-dev libssl-dev prometheus-cpp-dev  # ledger, hashes of keys, metrics
+  libsqlite3-dev libpq-dev libssl-dev prometheus-cpp-dev  # ledger, TLS, hashes of keys, metrics
 )
 # To build and run every test as well.
 test_packages=(
   ccache clang-16 libclang-rt-16-dev  # clang for the fuzz targets
+  chromium chromium-driver  # the page
   clang-format
   dpkg-dev file  # the .deb
   git
   libgtest-dev
   man-db  # the man page
+  openssl  # certificates for tests
   pkg-config
+  postgresql
   python3 python3-venv
+  strace  # that nothing is connected to
 )
 
 # need_packages yes|no|skip PACKAGE...: returns when all are installed, else exits.

@@ -53,9 +53,11 @@ std::optional<double> UnitFactor(std::string_view unit) {
 
 }  // namespace
 
-void EngineFlags::AddTo(Verb verb) {
-  verb.Add("MODEL", model_, "Directory, weights file, or hub id in the local Hugging Face cache")
-      .Required();
+void EngineFlags::AddTo(Verb verb, const std::string& or_else) {
+  const std::string help =
+      "Directory, weights file, or hub id in the local Hugging Face cache" + or_else;
+  Flag model = verb.Add("MODEL", model_, help.c_str());
+  if (or_else.empty()) model.Required();
   verb.Add("--threads", num_threads_, "Compute threads; default: one for each core")
       .Type("N")
       .Range(1, 1024);

@@ -16,9 +16,11 @@ namespace baleen {
 class EngineFlags {
  public:
   // The object must live until the command line is parsed.
-  void AddTo(Verb verb);
+  // `or_else`: what happens without MODEL, for the help; empty: it must be given.
+  void AddTo(Verb verb, const std::string& or_else = "");
 
   const std::string& model() const { return model_; }
+  void set_model(const std::string& model) { model_ = model; }
   // Errors: kInvalidArgument, a value that means nothing; kUnimplemented, one that is not computed.
   EngineOptions ToOptions() const;
 

@@ -9,6 +9,7 @@
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/price_flags.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
 #include "server/keys.h"
@@ -35,12 +36,21 @@ struct ServeFlags {
   std::string database;
   bool no_ledger = false;
   bool no_auth = false;
+  bool force_fim = false;
+  bool for_sagemaker = false;
+  bool log_requests = false;
+  std::string tls_certificate;
+  std::string tls_key;
+  PriceFlags prices;
 };
 
 void AddFlags(Verb verb, ServeFlags& flags) {
-  flags.engine.AddTo(verb);
+  flags.engine.AddTo(verb, "; without one: as --sagemaker");
   verb.Add("--host", flags.host, "Address to listen on; default: this machine only").Type("IP");
   verb.Add("--port", flags.port, "Default: 8000; 0: any that is free").Type("N").Range(0, 65535);
+  verb.Add("--tls-cert", flags.tls_certificate, "Serve by HTTPS: a PEM file, the chain included")
+      .Type("FILE");
+  verb.Add("--tls-key", flags.tls_key, "Its private key, PEM").Type("FILE");
   verb.Add("--model-name", flags.model_names,
            "What clients call the model; may be given several times; default: MODEL's last part")
       .Type("NAME");
@@ -76,11 +86,20 @@ void AddFlags(Verb verb, ServeFlags& flags) {
       .Type("S")
       .Range(0, 1e6);
   verb.Add("--database", flags.database,
-           "Keys and ledger; default: baleen/baleen.db under $XDG_STATE_HOME")
-      .Type("FILE");
+           "Keys and ledger: a file, or postgresql://...; default: baleen/baleen.db under "
+           "$XDG_STATE_HOME")
+      .Type("WHERE");
   verb.AddSwitch("--no-ledger", flags.no_ledger, "Keep no ledger and know no keys");
   verb.AddSwitch("--no-auth", flags.no_auth,
                  "Listen on other addresses without keys: something in front asks for them");
+  verb.AddSwitch("--sagemaker", flags.for_sagemaker,
+                 "Amazon SageMaker's contract: /opt/ml/model on port 8080; /invocations needs no "
+                 "key, all else does");
+  verb.AddSwitch("--log-requests", flags.log_requests,
+                 "A line of JSON on standard error for each request");
+  flags.prices.AddTo(verb);
+  verb.AddSwitch("--force-fim", flags.force_fim,
+                 "Fill in the middle though nothing says that the model was trained to");
   verb.ReadEnvironment();
 }
 
@@ -101,7 +120,8 @@ std::string ChooseDatabase(const ServeFlags& flags) {
   if (!flags.no_ledger) path = flags.database.empty() ? DefaultDatabasePath() : flags.database;
   const bool loopback =
       flags.host.starts_with("127.") || flags.host == "::1" || flags.host == "localhost";
-  if (!loopback && !flags.no_auth && (path.empty() || KeyStore(path).empty())) {
+  if (!loopback && !flags.no_auth && !flags.for_sagemaker &&
+      (path.empty() || KeyStore(path).empty())) {
     Throw(ErrorCode::kInvalidArgument,
           "--host {}: others could use the server without a key; make one by baleen keys add, or "
           "give --no-auth if something in front asks for keys",
@@ -110,7 +130,22 @@ std::string ChooseDatabase(const ServeFlags& flags) {
   return path;
 }
 
-int Serve(const ServeFlags& flags) {
+constexpr const char* kSageMakerModel = "/opt/ml/model";
+
+// SageMaker runs `baleen serve` and nothing more.
+void ApplySageMaker(ServeFlags& flags) {
+  if (flags.engine.model().empty()) {
+    flags.for_sagemaker = true;
+    flags.engine.set_model(kSageMakerModel);
+  }
+  if (!flags.for_sagemaker) return;
+  const ServeFlags defaults;
+  if (flags.host == defaults.host) flags.host = "0.0.0.0";
+  if (flags.port == defaults.port) flags.port = 8080;
+}
+
+int Serve(ServeFlags flags) {
+  ApplySageMaker(flags);
   const std::string database = ChooseDatabase(flags);
   HandleTerminations();
   std::unique_ptr<Engine> engine;
@@ -127,12 +162,18 @@ int Serve(const ServeFlags& flags) {
   options.model_names = flags.model_names;
   options.allowed_origins = flags.allowed_origins;
   options.database = database;
+  options.http.tls_certificate = flags.tls_certificate;
+  options.http.tls_key = flags.tls_key;
+  options.prices = flags.prices.ToPrices();
+  options.for_sagemaker = flags.for_sagemaker;
+  if (flags.log_requests) options.log = [](const std::string& line) { Note(line); };
+  options.force_fim = flags.force_fim;
   Server server(*engine, options);
 
   std::promise<void> stop;
   const InterruptScope scope([&] { stop.set_value(); });
-  Note(
-      fmt::format("{} listens on http://{}:{}/v1", engine->info().name, flags.host, server.port()));
+  Note(fmt::format("{} listens on {}://{}:{}/v1", engine->info().name,
+                   flags.tls_certificate.empty() ? "http" : "https", flags.host, server.port()));
   stop.get_future().wait();
   Note(fmt::format("stopping: running answers have {} s; Ctrl-C again ends them at once",
                    flags.drain_seconds));

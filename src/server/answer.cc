@@ -151,6 +151,8 @@ void Answer::Submit(size_t index) {
         end.queue_seconds = completion.queue_seconds;
         end.prefill_seconds = completion.prefill_seconds;
         end.decode_seconds = completion.decode_seconds;
+        end.prompt_machine_seconds = completion.prompt_machine_seconds;
+        end.answer_machine_seconds = completion.answer_machine_seconds;
         self->exchange_->Post([self, index, end, error] { self->OnEnd(index, end, error); });
       });
 }
@@ -202,6 +204,8 @@ void Answer::OnEnd(size_t index, const Completion& completion, const std::except
   }
   report_.prefill_seconds += completion.prefill_seconds;
   report_.decode_seconds += completion.decode_seconds;
+  report_.prompt_machine_seconds += completion.prompt_machine_seconds;
+  report_.answer_machine_seconds += completion.answer_machine_seconds;
   --num_running_;
   if (plan_.stream && !error_) {
     std::string event = StreamEvent(choice, index, {}, report_.finish_reason);

@@ -30,6 +30,8 @@ struct AnswerReport {
   double queue_seconds = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  double prompt_machine_seconds = 0;
+  double answer_machine_seconds = 0;
   double first_token_seconds = 0;  // since the request; 0: there was none
   double total_seconds = 0;
   std::vector<float> token_gaps;  // seconds between tokens of a choice

@@ -128,6 +128,8 @@ std::string ReadSalt(const Fields& fields) {
   return salt;
 }
 
+}  // namespace
+
 void ReadCommon(const Fields& fields, const ModelInfo& info, AnswerPlan& plan) {
   Request& request = plan.request;
   request.sampling = ReadSampling(fields, info);
@@ -145,6 +147,8 @@ void ReadCommon(const Fields& fields, const ModelInfo& info, AnswerPlan& plan) {
   }
   plan.with_token_ids = fields.Bool("return_token_ids").value_or(false);
 }
+
+namespace {
 
 // A prompt and the answer must fit; how long the answer may be is the request's word, or ours.
 void CheckLengths(const Fields& fields, const ModelInfo& info, const char* prompt_field,
@@ -264,15 +268,20 @@ void RefuseUnsupported(const Fields& fields) {
 
 // Completions.
 
-std::vector<PromptPlan> ReadPrompts(const Engine& engine, const Fields& fields, bool echo) {
+std::vector<PromptPlan> ReadPrompts(const Engine& engine, const Fields& fields, bool echo,
+                                    const std::string& suffix) {
   const EncodeOptions encoding = {.parse_special = true,
                                   .add_bos = fields.Bool("add_special_tokens").value_or(true)};
   const auto of_text = [&](std::string_view text) {
-    PromptPlan prompt = {.token_ids = engine.Encode(text, encoding)};
+    PromptPlan prompt;
+    prompt.token_ids = suffix.empty()
+                           ? engine.Encode(text, encoding)
+                           : engine.EncodeFim({.prefix = std::string(text), .suffix = suffix});
     if (echo) prompt.echo = text;
     return prompt;
   };
   const auto of_ids = [&](std::vector<int32_t> ids) {
+    if (!suffix.empty()) fields.Refuse("prompt", "text where there is a suffix");
     PromptPlan prompt = {.token_ids = std::move(ids)};
     for (const int32_t id : prompt.token_ids) {
       if (static_cast<size_t>(id) >= engine.info().vocab_size) return prompt;  // refused later
@@ -355,7 +364,21 @@ AnswerPlan PlanChat(const Engine& engine, const Fields& fields) {
   return plan;
 }
 
-AnswerPlan PlanCompletion(const Engine& engine, const Fields& fields) {
+void RequireFim(const ModelInfo& info, bool force, const std::string& param) {
+  if (!info.has_fim_tokens) {
+    throw ApiError(400,
+                   "the model cannot fill in the middle: its vocabulary has no tokens for that",
+                   param, "fim_not_supported");
+  }
+  if (info.knows_fim || force) return;
+  throw ApiError(400,
+                 fmt::format("{} is not known to be trained to fill in the middle; serve it with "
+                             "--force-fim if it is",
+                             info.name),
+                 param, "fim_not_supported");
+}
+
+AnswerPlan PlanCompletion(const Engine& engine, const Fields& fields, bool force_fim) {
   AnswerPlan plan;
   ReadCommon(fields, engine.info(), plan);
   plan.request.max_tokens =
@@ -364,16 +387,18 @@ AnswerPlan PlanCompletion(const Engine& engine, const Fields& fields) {
       best_of && static_cast<size_t>(*best_of) != plan.num_choices) {
     Refuse(fields, "best_of", "best_of must be equal to n");
   }
-  if (fields.String("suffix").value_or("") != "") {
-    Refuse(fields, "suffix", "suffix: filling in the middle is not supported");
-  }
+  const std::string suffix = fields.String("suffix").value_or("");
+  if (!suffix.empty()) RequireFim(engine.info(), force_fim, fields.PathOf("suffix"));
   const bool echo = fields.Bool("echo").value_or(false);
   if (const auto logprobs = fields.Integer("logprobs", 0, kMaxLogprobs)) {
     plan.with_logprobs = true;
     plan.request.num_logprobs = static_cast<int32_t>(*logprobs);
+    if (echo && !suffix.empty()) {
+      Refuse(fields, "echo", "echo with logprobs and suffix: the prompt is not its text alone");
+    }
     if (echo) plan.request.num_prompt_logprobs = plan.request.num_logprobs;
   }
-  plan.prompts = ReadPrompts(engine, fields, echo);
+  plan.prompts = ReadPrompts(engine, fields, echo, suffix);
   CheckLengths(fields, engine.info(), "prompt", plan);
   if (plan.prompts.size() * plan.num_choices > kMaxPrompts) {
     Refuse(fields, "n", fmt::format("prompts times n must be at most {}", kMaxPrompts));

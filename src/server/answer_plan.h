@@ -35,7 +35,14 @@ struct AnswerPlan {
 
 // Of /v1/chat/completions and /v1/completions.
 AnswerPlan PlanChat(const Engine& engine, const Fields& fields);
-AnswerPlan PlanCompletion(const Engine& engine, const Fields& fields);
+// `force_fim`: a suffix is taken though nothing says that the model was trained for holes.
+AnswerPlan PlanCompletion(const Engine& engine, const Fields& fields, bool force_fim = false);
+
+// What all endpoints read alike: sampling, stops, priority, salt, n, stream.
+void ReadCommon(const Fields& fields, const ModelInfo& info, AnswerPlan& plan);
+
+// ApiError 400 for `param` unless the model can fill in the middle.
+void RequireFim(const ModelInfo& info, bool force, const std::string& param);
 
 // The conversation in `messages`, and what else makes its prompt.
 EncodedChat ReadChat(const Engine& engine, const Fields& fields);

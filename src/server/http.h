@@ -66,7 +66,9 @@ class Exchange {
 
 struct HttpOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 8000;  // 0: any that is free
+  uint16_t port = 8000;         // 0: any that is free
+  std::string tls_certificate;  // PEM file, the chain included; empty: plain HTTP
+  std::string tls_key;          // PEM file
   size_t max_header_bytes = 16 << 10;
   size_t max_body_bytes = 16 << 20;
   size_t max_connections = 4096;      // beyond them new ones wait in the system's queue
@@ -89,7 +91,8 @@ class HttpServer {
   // Makes the answer to a request that is not HTTP, too large, or whose handler failed.
   using ErrorPage = std::function<HttpResponse(int status, std::string_view message)>;
 
-  // Listens when it returns. Error{kInvalidArgument}: the address is no address, or is in use.
+  // Listens when it returns. Error{kInvalidArgument}: the address is no address, or is in use; a
+  // certificate or key that cannot be used.
   HttpServer(const HttpOptions& options, Gate gate, Handler handler, ErrorPage error_page);
   // Cuts off all connections; returns when every Exchange is gone.
   ~HttpServer();

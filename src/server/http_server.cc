@@ -14,6 +14,8 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -108,7 +110,12 @@ class Tally {
   size_t count_ = 0;
 };
 
-class Connection;
+class ConnectionBase {
+ public:
+  virtual ~ConnectionBase() = default;
+  virtual void Abort() = 0;
+  virtual void AbortIfIdle() = 0;
+};
 
 // What connections share. Lives as long as the server.
 struct Shared {
@@ -118,11 +125,12 @@ struct Shared {
   HttpServer::ErrorPage error_page;
   net::io_context io{1};
   net::thread_pool handlers;
-  bool draining = false;              // the I/O thread's
-  std::set<Connection*> connections;  // the I/O thread's
-  Tally open;                         // connections
-  Tally answering;                    // those with a request that is not answered
-  Tally handles;                      // Exchanges in somebody's hands
+  bool draining = false;                  // the I/O thread's
+  std::set<ConnectionBase*> connections;  // the I/O thread's
+  std::optional<net::ssl::context> tls;
+  Tally open;       // connections
+  Tally answering;  // those with a request that is not answered
+  Tally handles;    // Exchanges in somebody's hands
 
   Shared(const HttpOptions& o, HttpServer::Gate g, HttpServer::Handler h, HttpServer::ErrorPage e)
       : options(o),
@@ -203,14 +211,19 @@ class ExchangeHandle final : public Exchange {
   std::shared_ptr<Reply> reply_;
 };
 
-class Connection : public std::enable_shared_from_this<Connection> {
+using TlsStream = net::ssl::stream<tcp::socket>;
+
+// Stream: tcp::socket or TlsStream.
+template <typename Stream>
+class Connection final : public ConnectionBase,
+                         public std::enable_shared_from_this<Connection<Stream>> {
  public:
-  Connection(Shared& shared, tcp::socket socket)
-      : shared_(shared), socket_(std::move(socket)), deadline_(shared.io), wake_(shared.io) {
+  Connection(Shared& shared, Stream stream)
+      : shared_(shared), stream_(std::move(stream)), deadline_(shared.io), wake_(shared.io) {
     shared_.connections.insert(this);
     shared_.open.Add(1);
   }
-  ~Connection() {
+  ~Connection() override {
     shared_.connections.erase(this);
     shared_.open.Add(-1);
   }
@@ -218,8 +231,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // The connection's life. Keeps it alive by `self`.
   net::awaitable<void> Run(std::shared_ptr<Connection> self) {
     error_code ignored;
-    socket_.set_option(tcp::no_delay(true), ignored);
+    socket().set_option(tcp::no_delay(true), ignored);
     try {
+      if constexpr (kIsTls) {
+        SetDeadline(shared_.options.header_timeout);
+        co_await stream_.async_handshake(net::ssl::stream_base::server, net::use_awaitable);
+      }
       while (co_await ServeOne()) {
       }
     } catch (const boost::system::system_error&) {
@@ -229,21 +246,32 @@ class Connection : public std::enable_shared_from_this<Connection> {
     self.reset();
   }
 
-  void Abort() {
+  void Abort() override {
     error_code ignored;
     ClearDeadline();
-    socket_.close(ignored);
+    socket().close(ignored);
     if (reply_) reply_->MarkGone();
   }
-  void AbortIfIdle() {
+  void AbortIfIdle() override {
     if (idle_) Abort();
   }
 
  private:
+  static constexpr bool kIsTls = std::is_same_v<Stream, TlsStream>;
+
+  // Below TLS, if there is any.
+  tcp::socket& socket() {
+    if constexpr (kIsTls) {
+      return stream_.next_layer();
+    } else {
+      return stream_;
+    }
+  }
+
   // From now on the connection is cut off after `limit`, until the next call.
   void SetDeadline(milliseconds limit) {
     deadline_.expires_after(limit);
-    deadline_.async_wait([weak = weak_from_this(), id = ++deadline_id_](error_code error) {
+    deadline_.async_wait([weak = this->weak_from_this(), id = ++deadline_id_](error_code error) {
       const auto self = weak.lock();
       // A timer that is set anew may have expired already.
       if (!error && self && self->deadline_id_ == id) self->Abort();
@@ -260,7 +288,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
       idle_ = true;
       if (shared_.draining) co_return false;
       SetDeadline(shared_.options.idle_timeout);
-      co_await socket_.async_wait(tcp::socket::wait_read, net::use_awaitable);
+      if constexpr (kIsTls) {
+        // What TLS has read already is not in the socket any more: only a read tells.
+        buffer_.commit(co_await stream_.async_read_some(buffer_.prepare(4096), net::use_awaitable));
+      } else {
+        co_await stream_.async_wait(tcp::socket::wait_read, net::use_awaitable);
+      }
       idle_ = false;
     }
     http::request_parser<http::string_body> parser;
@@ -268,7 +301,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     parser.body_limit(shared_.options.max_body_bytes);
     error_code error;
     SetDeadline(shared_.options.header_timeout);
-    co_await http::async_read_header(socket_, buffer_, parser,
+    co_await http::async_read_header(stream_, buffer_, parser,
                                      net::redirect_error(net::use_awaitable, error));
     if (error) co_return co_await RefuseUnreadable(error);
 
@@ -282,10 +315,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
       if (LowerCase(request.Header("expect")) == "100-continue") {
         SetDeadline(shared_.options.write_timeout);
         const std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-        co_await net::async_write(socket_, net::buffer(go_on), net::use_awaitable);
+        co_await net::async_write(stream_, net::buffer(go_on), net::use_awaitable);
       }
       SetDeadline(shared_.options.body_timeout);
-      co_await http::async_read(socket_, buffer_, parser,
+      co_await http::async_read(stream_, buffer_, parser,
                                 net::redirect_error(net::use_awaitable, error));
       if (error) co_return co_await RefuseUnreadable(error);
     }
@@ -342,11 +375,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   net::awaitable<void> Linger() {
     error_code error;
-    socket_.shutdown(tcp::socket::shutdown_send, error);
+    socket().shutdown(tcp::socket::shutdown_send, error);
     SetDeadline(kLingerTime);
     std::vector<char> sink(kWritePieceBytes);
     for (size_t total = 0; !error && total < kLingerBytes;) {
-      total += co_await socket_.async_read_some(net::buffer(sink),
+      total += co_await stream_.async_read_some(net::buffer(sink),
                                                 net::redirect_error(net::use_awaitable, error));
     }
   }
@@ -384,7 +417,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   net::awaitable<void> Watch() {
     while (!answered_ && buffer_.size() < kMaxPipelinedBytes) {
       error_code error;
-      const size_t count = co_await socket_.async_read_some(
+      const size_t count = co_await stream_.async_read_some(
           buffer_.prepare(4096), net::redirect_error(net::use_awaitable, error));
       buffer_.commit(count);
       if (error) {
@@ -417,7 +450,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
     answered_ = true;
     error_code ignored;
-    socket_.cancel(ignored);  // ends Watch
+    socket().cancel(ignored);  // ends Watch
     co_return good;
   }
 
@@ -459,7 +492,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     message.chunked(chunked);
     http::response_serializer<http::empty_body> serializer(message);
     SetDeadline(shared_.options.write_timeout);
-    co_await http::async_write_header(socket_, serializer, net::use_awaitable);
+    co_await http::async_write_header(stream_, serializer, net::use_awaitable);
     ClearDeadline();
   }
 
@@ -469,7 +502,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     message.content_length(response.body.size());
     http::response_serializer<http::empty_body> serializer(message);
     SetDeadline(shared_.options.write_timeout);
-    co_await http::async_write_header(socket_, serializer, net::use_awaitable);
+    co_await http::async_write_header(stream_, serializer, net::use_awaitable);
     if (!head_only) co_await WriteBytes(response.body);
     ClearDeadline();
   }
@@ -491,14 +524,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
     while (!bytes.empty()) {
       const std::string_view piece = bytes.substr(0, kWritePieceBytes);
       SetDeadline(shared_.options.write_timeout);
-      co_await net::async_write(socket_, net::buffer(piece), net::use_awaitable);
+      co_await net::async_write(stream_, net::buffer(piece), net::use_awaitable);
       bytes.remove_prefix(piece.size());
     }
     ClearDeadline();
   }
 
   Shared& shared_;
-  tcp::socket socket_;
+  Stream stream_;
   boost::beast::flat_buffer buffer_;
   net::steady_timer deadline_;
   net::steady_timer wake_;
@@ -527,6 +560,7 @@ class HttpServer::Impl {
       : shared_(options, std::move(gate), std::move(handler), std::move(error_page)),
         acceptor_(shared_.io),
         retry_(shared_.io) {
+    if (!options.tls_certificate.empty() || !options.tls_key.empty()) shared_.tls = MakeTls();
     Listen();
     net::co_spawn(shared_.io, Accept(), net::detached);
     thread_ = std::thread([this] { shared_.io.run(); });
@@ -535,7 +569,7 @@ class HttpServer::Impl {
   ~Impl() {
     StopAccepting();
     net::post(shared_.io, [this] {
-      for (Connection* connection : shared_.connections) connection->Abort();
+      for (ConnectionBase* connection : shared_.connections) connection->Abort();
     });
     shared_.open.WaitForNone(std::nullopt);
     shared_.handlers.join();
@@ -547,7 +581,7 @@ class HttpServer::Impl {
   bool Drain(milliseconds limit) {
     StopAccepting();
     net::post(shared_.io, [this] {
-      for (Connection* connection : shared_.connections) connection->AbortIfIdle();
+      for (ConnectionBase* connection : shared_.connections) connection->AbortIfIdle();
     });
     return shared_.answering.WaitForNone(limit);
   }
@@ -556,6 +590,25 @@ class HttpServer::Impl {
   uint16_t port() const { return port_; }
 
  private:
+  net::ssl::context MakeTls() const {
+    const HttpOptions& options = shared_.options;
+    net::ssl::context tls(net::ssl::context::tls_server);
+    tls.set_options(net::ssl::context::no_sslv2 | net::ssl::context::no_sslv3 |
+                    net::ssl::context::no_tlsv1 | net::ssl::context::no_tlsv1_1);
+    error_code error;
+    tls.use_certificate_chain_file(options.tls_certificate, error);
+    if (error) {
+      Throw(ErrorCode::kInvalidArgument, "--tls-cert {}: not a certificate in PEM: {}",
+            options.tls_certificate, error.message());
+    }
+    tls.use_private_key_file(options.tls_key, net::ssl::context::pem, error);
+    if (error) {
+      Throw(ErrorCode::kInvalidArgument, "--tls-key {}: not the certificate's key in PEM: {}",
+            options.tls_key, error.message());
+    }
+    return tls;
+  }
+
   void Listen() {
     const HttpOptions& options = shared_.options;
     error_code error;
@@ -592,9 +645,18 @@ class HttpServer::Impl {
         co_await Pause();
         continue;
       }
-      const auto connection = std::make_shared<Connection>(shared_, std::move(socket));
-      net::co_spawn(shared_.io, connection->Run(connection), net::detached);
+      if (shared_.tls) {
+        Spawn(TlsStream(std::move(socket), *shared_.tls));
+      } else {
+        Spawn(std::move(socket));
+      }
     }
+  }
+
+  template <typename Stream>
+  void Spawn(Stream stream) {
+    const auto connection = std::make_shared<Connection<Stream>>(shared_, std::move(stream));
+    net::co_spawn(shared_.io, connection->Run(connection), net::detached);
   }
 
   net::awaitable<void> Pause() {

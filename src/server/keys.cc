@@ -39,22 +39,58 @@ std::string NewKey() {
   return std::string(kPrefix) + Hex(bytes);
 }
 
+std::string Describe(const KeyLimits& limits) {
+  return fmt::format(
+      "requests_per_minute={} tokens_per_minute={} machine_seconds_per_minute={} priority={}",
+      limits.requests_per_minute, limits.tokens_per_minute, limits.machine_seconds_per_minute,
+      PriorityName(limits.priority));
+}
+
 }  // namespace
 
-KeyStore::KeyStore(const std::string& path) : database_(path) {
+KeyStore::KeyStore(const std::string& where) : database_(where) {
   database_.Execute(
       "CREATE TABLE IF NOT EXISTS api_keys (name TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE,"
-      " hint TEXT NOT NULL, created INTEGER NOT NULL, requests_per_minute INTEGER NOT NULL,"
-      " tokens_per_minute INTEGER NOT NULL, priority TEXT NOT NULL)");
+      " hint TEXT NOT NULL, created BIGINT NOT NULL, requests_per_minute BIGINT NOT NULL,"
+      " tokens_per_minute BIGINT NOT NULL, priority TEXT NOT NULL)");
   database_.Execute(
-      "CREATE TABLE IF NOT EXISTS key_changes (id INTEGER PRIMARY KEY, time INTEGER NOT NULL,"
-      " action TEXT NOT NULL, name TEXT NOT NULL, hint TEXT NOT NULL)");
-  for (const char* change : {"UPDATE", "DELETE"}) {
-    database_.Execute(fmt::format(
-        "CREATE TRIGGER IF NOT EXISTS key_changes_no_{0} BEFORE {0} ON key_changes BEGIN"
-        " SELECT RAISE(ABORT, 'key_changes only grows'); END",
-        change));
+      fmt::format("CREATE TABLE IF NOT EXISTS key_changes (id {}, time BIGINT NOT NULL,"
+                  " action TEXT NOT NULL, name TEXT NOT NULL, hint TEXT NOT NULL)",
+                  database_.RowNumberType()));
+  // Since 0.2.
+  database_.AddColumn("api_keys", "machine_seconds_per_minute",
+                      "DOUBLE PRECISION NOT NULL DEFAULT 0");
+  database_.AddColumn("key_changes", "details", "TEXT NOT NULL DEFAULT ''");
+  database_.MakeAppendOnly("key_changes");
+}
+
+// Runs `change` and what it notes as one.
+void KeyStore::Change(const std::function<void()>& change) {
+  const std::lock_guard lock(mutex_);
+  database_.Begin();
+  try {
+    change();
+    database_.Execute("COMMIT");
+  } catch (...) {
+    database_.Execute("ROLLBACK");
+    throw;
   }
+  version_ = -1;
+}
+
+// Error{kNotFound}: there is no such key.
+void KeyStore::Note(const char* action, const std::string& name, const std::string& details) {
+  database_
+      .Prepare(
+          "INSERT INTO key_changes (time, action, name, hint, details)"
+          " SELECT CAST(? AS BIGINT), CAST(? AS TEXT), name, hint, CAST(? AS TEXT)"
+          " FROM api_keys WHERE name = ?")
+      .Bind(int64_t{std::time(nullptr)})
+      .Bind(std::string_view(action))
+      .Bind(details)
+      .Bind(name)
+      .Run();
+  if (database_.num_changes() == 0) Throw(ErrorCode::kNotFound, "there is no key called {}", name);
 }
 
 std::string KeyStore::Add(const std::string& name, const KeyLimits& limits) {
@@ -62,71 +98,66 @@ std::string KeyStore::Add(const std::string& name, const KeyLimits& limits) {
     Throw(ErrorCode::kInvalidArgument, "the name of a key must have 1 to 200 bytes");
   }
   const std::string key = NewKey();
-  const std::string hint = key.substr(0, kHintCharacters);
-  const std::lock_guard lock(mutex_);
-  database_.Execute("BEGIN IMMEDIATE");
-  try {
+  Change([&] {
     Statement insert = database_.Prepare(
-        "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING");
-    insert.Bind(name).Bind(Hex(Hash(key))).Bind(hint).Bind(int64_t{std::time(nullptr)});
+        "INSERT INTO api_keys (name, hash, hint, created, requests_per_minute, tokens_per_minute,"
+        " machine_seconds_per_minute, priority) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO NOTHING");
+    insert.Bind(name).Bind(Hex(Hash(key))).Bind(key.substr(0, kHintCharacters));
+    insert.Bind(int64_t{std::time(nullptr)});
     insert.Bind(limits.requests_per_minute).Bind(limits.tokens_per_minute);
+    insert.Bind(limits.machine_seconds_per_minute);
     insert.Bind(std::string_view(PriorityName(limits.priority))).Run();
     if (database_.num_changes() == 0) {
       Throw(ErrorCode::kInvalidArgument, "there is a key called {}; revoke it first", name);
     }
-    database_.Prepare("INSERT INTO key_changes (time, action, name, hint) VALUES (?, 'add', ?, ?)")
-        .Bind(int64_t{std::time(nullptr)})
-        .Bind(name)
-        .Bind(hint)
-        .Run();
-    database_.Execute("COMMIT");
-  } catch (...) {
-    database_.Execute("ROLLBACK");
-    throw;
-  }
-  version_ = -1;
+    Note("add", name, Describe(limits));
+  });
   return key;
 }
 
-void KeyStore::Revoke(const std::string& name) {
-  const std::lock_guard lock(mutex_);
-  database_.Execute("BEGIN IMMEDIATE");
-  try {
+void KeyStore::SetLimits(const std::string& name, const KeyLimits& limits) {
+  Change([&] {
+    Note("limit", name, Describe(limits));
     database_
         .Prepare(
-            "INSERT INTO key_changes (time, action, name, hint)"
-            " SELECT ?, 'revoke', name, hint FROM api_keys WHERE name = ?")
-        .Bind(int64_t{std::time(nullptr)})
+            "UPDATE api_keys SET requests_per_minute = ?, tokens_per_minute = ?,"
+            " machine_seconds_per_minute = ?, priority = ? WHERE name = ?")
+        .Bind(limits.requests_per_minute)
+        .Bind(limits.tokens_per_minute)
+        .Bind(limits.machine_seconds_per_minute)
+        .Bind(std::string_view(PriorityName(limits.priority)))
         .Bind(name)
         .Run();
+  });
+}
+
+void KeyStore::Revoke(const std::string& name) {
+  Change([&] {
+    Note("revoke", name, "");
     database_.Prepare("DELETE FROM api_keys WHERE name = ?").Bind(name).Run();
-    if (database_.num_changes() == 0)
-      Throw(ErrorCode::kNotFound, "there is no key called {}", name);
-    database_.Execute("COMMIT");
-  } catch (...) {
-    database_.Execute("ROLLBACK");
-    throw;
-  }
-  version_ = -1;
+  });
 }
 
 void KeyStore::Refresh() {
   const auto now = std::chrono::steady_clock::now();
   if (version_ >= 0 && now < checked_ + kRefreshPeriod) return;
   checked_ = now;
-  Statement version = database_.Prepare("PRAGMA data_version");  // of other processes' changes
+  // Every change of a key, by whatever process, adds to this table.
+  Statement version = database_.Prepare("SELECT coalesce(max(id), 0) FROM key_changes");
   BALEEN_CHECK(version.Step());
   if (version.Integer(0) == version_) return;
   version_ = version.Integer(0);
   entries_.clear();
   Statement rows = database_.Prepare(
-      "SELECT name, hash, hint, created, requests_per_minute, tokens_per_minute, priority"
-      " FROM api_keys ORDER BY name");
+      "SELECT name, hash, hint, created, requests_per_minute, tokens_per_minute,"
+      " machine_seconds_per_minute, priority FROM api_keys ORDER BY name");
   while (rows.Step()) {
     KeyInfo info = {.name = rows.Text(0), .hint = rows.Text(2), .created = rows.Integer(3)};
     info.limits = {.requests_per_minute = rows.Integer(4),
                    .tokens_per_minute = rows.Integer(5),
-                   .priority = ParsePriority(rows.Text(6))};
+                   .machine_seconds_per_minute = rows.Real(6),
+                   .priority = ParsePriority(rows.Text(7))};
     entries_.push_back({.info = std::move(info), .hash = rows.Text(1)});
   }
 }

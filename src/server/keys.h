@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@ namespace baleen {
 struct KeyLimits {
   int64_t requests_per_minute = 0;             // 0: none
   int64_t tokens_per_minute = 0;               // of prompts and answers
+  double machine_seconds_per_minute = 0;       // of the engine's time
   Priority priority = Priority::kInteractive;  // the best class that it may ask for
 };
 
@@ -34,13 +36,16 @@ struct KeyInfo {
 
 class KeyStore {
  public:
-  explicit KeyStore(const std::string& path);
+  // As Database.
+  explicit KeyStore(const std::string& where);
 
   // Makes a key and returns it: the only time that it is seen. Error{kInvalidArgument}: the name is
   // in use or empty.
   std::string Add(const std::string& name, const KeyLimits& limits);
   // Error{kNotFound}: there is no such key.
   void Revoke(const std::string& name);
+  // Gives it other limits. Error{kNotFound}: there is no such key.
+  void SetLimits(const std::string& name, const KeyLimits& limits);
   // Those that are valid, by name. Changes by other processes are seen within a second.
   std::vector<KeyInfo> List();
 
@@ -54,6 +59,8 @@ class KeyStore {
     std::string hash;
   };
   void Refresh();  // mutex_ is held
+  void Change(const std::function<void()>& change);
+  void Note(const char* action, const std::string& name, const std::string& details);
 
   std::mutex mutex_;
   Database database_;                                   // guarded by mutex_

@@ -33,6 +33,8 @@ struct LedgerRow {
   double queue_seconds = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  double prompt_machine_seconds = 0;  // Completion's
+  double answer_machine_seconds = 0;
 };
 
 // Sums of a key and a model.
@@ -45,11 +47,16 @@ struct UsageTotal {
   int64_t completion_tokens = 0;
   int64_t reasoning_tokens = 0;
   double compute_seconds = 0;  // prefill and decode, as the requests saw them
+  // The machine's own time: what all together took is the time in which it computed.
+  double prompt_machine_seconds = 0;
+  double answer_machine_seconds = 0;
+  double first_time = 0;  // Unix seconds of the first request's end
 };
 
 class Ledger {
  public:
-  explicit Ledger(const std::string& path);
+  // As Database.
+  explicit Ledger(const std::string& where);
   // Writes what was recorded.
   ~Ledger();
   Ledger(const Ledger&) = delete;
@@ -59,7 +66,7 @@ class Ledger {
   void Record(LedgerRow row, std::function<void(bool ok)> then);
 
   // Sums of what ended since `since` (Unix seconds), by key and model; of one key if it is given.
-  static std::vector<UsageTotal> Totals(const std::string& path, double since,
+  static std::vector<UsageTotal> Totals(const std::string& where, double since,
                                         const std::string* key = nullptr);
 
  private:
@@ -69,6 +76,7 @@ class Ledger {
   };
   void Loop();
   bool Write(const std::vector<Entry>& entries);
+  void WriteOnce(const std::vector<Entry>& entries);
 
   Database database_;  // the thread's
   std::mutex mutex_;

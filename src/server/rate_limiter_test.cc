@@ -27,7 +27,7 @@ TEST(RateLimiterTest, RequestsComeBackEvenly) {
   EXPECT_TRUE(limiter.Admit(key, now + seconds(21)).allowed);
   // Who waits an hour has a minute's worth.
   now += seconds(3600);
-  EXPECT_NEAR(limiter.Admit(key, now).remaining_requests, 2, 1e-9);
+  EXPECT_NEAR(limiter.Admit(key, now).remaining[RateLimiter::kRequests], 2, 1e-9);
 }
 
 TEST(RateLimiterTest, TokensAreOwed) {
@@ -35,7 +35,7 @@ TEST(RateLimiterTest, TokensAreOwed) {
   const KeyInfo key = Key("a", 0, 600);
   const RateLimiter::Time now{};
   EXPECT_TRUE(limiter.Admit(key, now).allowed);
-  limiter.Charge(key, 900, now);
+  limiter.Charge(key, 900, 0, now);
   const RateLimiter::Verdict refused = limiter.Admit(key, now);
   EXPECT_FALSE(refused.allowed);
   EXPECT_NEAR(refused.retry_after_seconds, 30.1, 1e-9);  // 301 tokens at 10 a second
@@ -43,12 +43,36 @@ TEST(RateLimiterTest, TokensAreOwed) {
   EXPECT_TRUE(limiter.Admit(key, now + seconds(31)).allowed);
 }
 
+TEST(RateLimiterTest, MachineSecondsAreOwed) {
+  RateLimiter limiter;
+  KeyInfo key = Key("a", 0, 0);
+  key.limits.machine_seconds_per_minute = 6;
+  const RateLimiter::Time now{};
+  EXPECT_TRUE(limiter.Admit(key, now).allowed);
+  limiter.Charge(key, 1000, 9, now);
+  const RateLimiter::Verdict refused = limiter.Admit(key, now);
+  EXPECT_FALSE(refused.allowed);
+  EXPECT_NEAR(refused.retry_after_seconds, 30.01, 1e-9);  // 3.001 s at a tenth a second
+  EXPECT_NEAR(refused.reset_seconds[RateLimiter::kMachineSeconds], 90, 1e-9);
+  EXPECT_TRUE(limiter.Admit(key, now + seconds(31)).allowed);
+}
+
+TEST(RateLimiterTest, NewLimitsCountAtOnce) {
+  RateLimiter limiter;
+  KeyInfo key = Key("a", 0, 0);
+  EXPECT_TRUE(limiter.Admit(key, {}).allowed);
+  key.limits.requests_per_minute = 2;
+  EXPECT_TRUE(limiter.Admit(key, {}).allowed);
+  EXPECT_TRUE(limiter.Admit(key, {}).allowed);
+  EXPECT_FALSE(limiter.Admit(key, {}).allowed);
+}
+
 TEST(RateLimiterTest, NoLimitIsNone) {
   RateLimiter limiter;
   const KeyInfo key = Key("a", 0, 0);
   for (int i = 0; i < 1000; ++i) {
     EXPECT_TRUE(limiter.Admit(key, {}).allowed);
-    limiter.Charge(key, 1 << 20, {});
+    limiter.Charge(key, 1 << 20, 1e6, {});
   }
 }
 

@@ -12,11 +12,14 @@
 #include "server/answer.h"
 #include "server/answer_plan.h"
 #include "server/api_error.h"
+#include "server/infill.h"
 #include "server/json.h"
 #include "server/keys.h"
 #include "server/ledger.h"
 #include "server/metrics.h"
+#include "server/page.h"
 #include "server/rate_limiter.h"
+#include "server/score.h"
 
 namespace baleen {
 
@@ -24,6 +27,7 @@ namespace {
 
 constexpr int64_t kMaxDetokenizedIds = 1 << 22;
 constexpr double kMaxRetryAfterSeconds = 60;
+constexpr size_t kMaxRoutedTokens = 8192;
 
 // Clients use all of these: /v1/models, /models, /v1/models/, /beta/completions.
 std::string Normalize(std::string_view path) {
@@ -34,12 +38,16 @@ std::string Normalize(std::string_view path) {
   return std::string(path);
 }
 
+double UnixTime() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
 LedgerRow MakeRow(const AnswerReport& report, const std::string& key, const std::string& model,
                   const std::string& endpoint) {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
   LedgerRow row;
   row.id = report.id;
-  row.time = std::chrono::duration<double>(now).count();
+  row.time = UnixTime();
   row.key = key;
   row.model = model;
   row.endpoint = endpoint;
@@ -51,6 +59,8 @@ LedgerRow MakeRow(const AnswerReport& report, const std::string& key, const std:
   row.queue_seconds = report.queue_seconds;
   row.prefill_seconds = report.prefill_seconds;
   row.decode_seconds = report.decode_seconds;
+  row.prompt_machine_seconds = report.prompt_machine_seconds;
+  row.answer_machine_seconds = report.answer_machine_seconds;
   return row;
 }
 
@@ -85,6 +95,11 @@ class Server::Impl {
 
   const HttpServer& http() const { return *http_; }
 
+  // What is known of a request that is answered without the engine.
+  void LogPlain(const HttpRequest& request, int status) const;
+  void LogAnswer(const AnswerReport& report, const std::string& key, const std::string& model,
+                 const std::string& endpoint) const;
+
   bool Drain(std::chrono::milliseconds limit) {
     draining_ = true;
     return http_->Drain(limit);
@@ -97,10 +112,14 @@ class Server::Impl {
     const char* method;
     const char* path;  // normalized; "/models/*" has a rest
     Action action;
-    bool open = false;  // to all, without a key
+    bool open = false;           // to all, without a key
+    bool answers_later = false;  // logged when its answer has ended
   };
   static const std::vector<Route>& Routes();
   static const Route* FindRoute(const HttpRequest& request);
+  bool IsInvocation(const Route& route) const {
+    return options_.for_sagemaker && std::string_view(route.path) == "/invocations";
+  }
 
   std::optional<HttpResponse> Gate(const HttpRequest& request, std::vector<HttpHeader>& headers);
   std::optional<HttpResponse> CheckOrigin(const HttpRequest& request,
@@ -111,10 +130,16 @@ class Server::Impl {
   void Handle(const std::shared_ptr<Exchange>& exchange);
 
   void Health(const std::shared_ptr<Exchange>& exchange);
+  void Page(const std::shared_ptr<Exchange>& exchange);
+  void Experts(const std::shared_ptr<Exchange>& exchange);
+  void Invocations(const std::shared_ptr<Exchange>& exchange);
   void Models(const std::shared_ptr<Exchange>& exchange);
   void Model(const std::shared_ptr<Exchange>& exchange);
   void Chat(const std::shared_ptr<Exchange>& exchange);
   void Completions(const std::shared_ptr<Exchange>& exchange);
+  void Infill(const std::shared_ptr<Exchange>& exchange);
+  void Score(const std::shared_ptr<Exchange>& exchange);
+  void TokenizerInfo(const std::shared_ptr<Exchange>& exchange);
   void Tokenize(const std::shared_ptr<Exchange>& exchange);
   void Detokenize(const std::shared_ptr<Exchange>& exchange);
   void ShowMetrics(const std::shared_ptr<Exchange>& exchange);
@@ -122,6 +147,9 @@ class Server::Impl {
 
   std::string ModelName(const Fields& fields) const;
   Json ModelJson(const std::string& name) const;
+  // Makes the request its key's, and says what happens when it has ended.
+  AnswerHooks ChargeTo(const std::optional<KeyInfo>& key, const std::string& model,
+                       const std::string& endpoint, Request& request);
   void RunPlan(const std::shared_ptr<Exchange>& exchange, const Fields& fields, AnswerPlan plan);
 
   Engine& engine_;
@@ -138,11 +166,25 @@ class Server::Impl {
 
 const std::vector<Server::Impl::Route>& Server::Impl::Routes() {
   static const std::vector<Route> routes = {
-      {"GET", "/health", &Impl::Health, true},    {"GET", "/ping", &Impl::Health, true},
-      {"GET", "/metrics", &Impl::ShowMetrics},    {"GET", "/usage", &Impl::ShowUsage},
-      {"GET", "/models", &Impl::Models},          {"GET", "/models/*", &Impl::Model},
-      {"POST", "/chat/completions", &Impl::Chat}, {"POST", "/completions", &Impl::Completions},
-      {"POST", "/tokenize", &Impl::Tokenize},     {"POST", "/detokenize", &Impl::Detokenize},
+      {"GET", "/", &Impl::Page, true},
+      {"GET", "/page/*", &Impl::Page, true},
+      {"GET", "/health", &Impl::Health, true},
+      {"GET", "/ping", &Impl::Health, true},
+      {"POST", "/ping", &Impl::Health, true},
+      {"GET", "/metrics", &Impl::ShowMetrics},
+      {"GET", "/usage", &Impl::ShowUsage},
+      {"GET", "/models", &Impl::Models},
+      {"GET", "/models/*", &Impl::Model},
+      {"POST", "/chat/completions", &Impl::Chat, false, true},
+      {"POST", "/completions", &Impl::Completions, false, true},
+      {"POST", "/infill", &Impl::Infill, false, true},
+      {"POST", "/score", &Impl::Score, false, true},
+      {"POST", "/generative_scoring", &Impl::Score, false, true},
+      {"POST", "/invocations", &Impl::Invocations, false, true},
+      {"POST", "/experts", &Impl::Experts},
+      {"GET", "/tokenizer_info", &Impl::TokenizerInfo},
+      {"POST", "/tokenize", &Impl::Tokenize},
+      {"POST", "/detokenize", &Impl::Detokenize},
   };
   return routes;
 }
@@ -171,17 +213,21 @@ std::optional<HttpResponse> Server::Impl::Gate(const HttpRequest& request,
   try {
     if (auto response = CheckOrigin(request, headers)) return response;
     const Route* route = FindRoute(request);
-    if (route->open) return std::nullopt;
+    if (route->open || IsInvocation(*route)) return std::nullopt;
     const std::optional<KeyInfo> key = Authenticate(request);
     if (request.method == "POST") AdmitByLimits(key, headers);
     return std::nullopt;
   } catch (const std::exception& error) {
-    return ErrorResponse(ToApiError(error));
+    HttpResponse response = ErrorResponse(ToApiError(error));
+    LogPlain(request, response.status);
+    return response;
   }
 }
 
 std::optional<KeyInfo> Server::Impl::Authenticate(const HttpRequest& request) {
-  if (!keys_ || keys_->empty()) return std::nullopt;
+  const bool from_platform = options_.for_sagemaker && Normalize(request.path) == "/invocations";
+  if (from_platform) return std::nullopt;
+  if (!options_.for_sagemaker && (!keys_ || keys_->empty())) return std::nullopt;
   std::string_view given = request.Header("authorization");
   constexpr std::string_view kScheme = "Bearer ";
   if (given.starts_with(kScheme)) {
@@ -189,7 +235,7 @@ std::optional<KeyInfo> Server::Impl::Authenticate(const HttpRequest& request) {
   } else {
     given = request.Header("x-api-key");
   }
-  auto key = keys_->Find(given);
+  auto key = keys_ ? keys_->Find(given) : std::nullopt;
   if (!key) {
     throw ApiError(401,
                    given.empty() ? "this server needs a key: Authorization: Bearer KEY"
@@ -204,14 +250,16 @@ void Server::Impl::AdmitByLimits(const std::optional<KeyInfo>& key,
                                  std::vector<HttpHeader>& headers) {
   if (!key) return;
   const RateLimiter::Verdict verdict = limiter_.Admit(*key, std::chrono::steady_clock::now());
-  const auto add = [&](const char* what, int64_t limit, double remaining) {
-    if (limit == 0) return;
-    headers.push_back({fmt::format("x-ratelimit-limit-{}", what), std::to_string(limit)});
-    headers.push_back({fmt::format("x-ratelimit-remaining-{}", what),
-                       std::to_string(static_cast<int64_t>(remaining))});
-  };
-  add("requests", key->limits.requests_per_minute, verdict.remaining_requests);
-  add("tokens", key->limits.tokens_per_minute, verdict.remaining_tokens);
+  const char* const names[] = {"requests", "tokens", "machine-seconds"};
+  for (size_t i = 0; i < RateLimiter::kNumKinds; ++i) {
+    if (verdict.limit[i] == 0) continue;
+    const auto header = [&](const char* what, const std::string& value) {
+      headers.push_back({fmt::format("x-ratelimit-{}-{}", what, names[i]), value});
+    };
+    header("limit", fmt::format("{:.12g}", verdict.limit[i]));
+    header("remaining", std::to_string(static_cast<int64_t>(verdict.remaining[i])));
+    header("reset", fmt::format("{:.0f}s", std::ceil(verdict.reset_seconds[i])));
+  }
   if (verdict.allowed) return;
   // Above 120 s the openai client gives up.
   const double wait = std::min(std::ceil(verdict.retry_after_seconds), kMaxRetryAfterSeconds);
@@ -250,10 +298,91 @@ std::optional<HttpResponse> Server::Impl::CheckOrigin(const HttpRequest& request
 
 void Server::Impl::Handle(const std::shared_ptr<Exchange>& exchange) {
   try {
-    (this->*FindRoute(exchange->request())->action)(exchange);
+    const Route* route = FindRoute(exchange->request());
+    (this->*route->action)(exchange);
+    if (!route->answers_later) LogPlain(exchange->request(), 200);
   } catch (const std::exception& error) {
-    exchange->Respond(ErrorResponse(ToApiError(error)));
+    HttpResponse response = ErrorResponse(ToApiError(error));
+    LogPlain(exchange->request(), response.status);
+    exchange->Respond(std::move(response));
   }
+}
+
+void Server::Impl::Page(const std::shared_ptr<Exchange>& exchange) {
+  auto file = PageFile(exchange->request().path);
+  if (!file) throw ApiError(404, "there is no such file", "", "not_found");
+  exchange->Respond(std::move(*file));
+}
+
+// How many of the tokens after the first `from` each expert worked on, layer by layer. One pass
+// over the whole text, on this thread: it is for people who look at one answer.
+void Server::Impl::Experts(const std::shared_ptr<Exchange>& exchange) {
+  const JsonDocument body = ParseBody(exchange->request().body);
+  const Fields fields(body.object());
+  ScoreRequest request = {
+      .token_ids = fields.Ids("tokens"), .logprobs = false, .logits = false, .routing = true};
+  if (request.token_ids.empty() || request.token_ids.size() > kMaxRoutedTokens) {
+    fields.Refuse("tokens", fmt::format("a list of 1 to {} token ids", kMaxRoutedTokens));
+  }
+  const auto num_tokens = static_cast<int64_t>(request.token_ids.size());
+  const auto from = static_cast<size_t>(fields.Integer("from", 0, num_tokens).value_or(0));
+  const size_t k = engine_.info().num_experts_per_tok;
+  Json layers = Json::array();
+  for (const RoutingTrace& trace : engine_.ScoreTokens(std::move(request)).routing) {
+    std::vector<int64_t> counts(engine_.info().num_experts);
+    for (size_t i = from * k; i < trace.experts.size(); ++i) {
+      ++counts.at(static_cast<size_t>(trace.experts[i]));
+    }
+    layers.push_back({{"layer", trace.layer}, {"counts", std::move(counts)}});
+  }
+  exchange->Respond(JsonResponse({{"layers", std::move(layers)}}));
+}
+
+// What SageMaker sends is whatever its callers send: its fields say what it is.
+void Server::Impl::Invocations(const std::shared_ptr<Exchange>& exchange) {
+  const JsonDocument body = ParseBody(exchange->request().body);
+  const Fields fields(body.object());
+  if (fields.Any("messages")) return Chat(exchange);
+  if (fields.Any("query")) return Score(exchange);
+  if (fields.Any("input_prefix") || fields.Any("input_suffix")) return Infill(exchange);
+  if (fields.Any("prompt")) return Completions(exchange);
+  throw ApiError(400, "give messages, a prompt, a query with labels, or input_prefix and _suffix");
+}
+
+// Paths that are nobody's may hold anything, so they are not told.
+void Server::Impl::LogPlain(const HttpRequest& request, int status) const {
+  if (!options_.log) return;
+  const std::string path = Normalize(request.path);
+  const bool is_known = std::ranges::any_of(
+      Routes(), [&](const Route& route) { return std::string_view(route.path) == path; });
+  options_.log(ToText({{"time", UnixTime()},
+                       {"method", request.method.size() <= 8 ? request.method : ""},
+                       {"path", is_known ? path : ""},
+                       {"status", status}}));
+}
+
+void Server::Impl::LogAnswer(const AnswerReport& report, const std::string& key,
+                             const std::string& model, const std::string& endpoint) const {
+  if (!options_.log) return;
+  const auto ms = [](double seconds) { return std::round(seconds * 1e5) / 100; };
+  options_.log(
+      ToText({{"time", UnixTime()},
+              {"id", report.id},
+              {"endpoint", endpoint},
+              {"key", key},
+              {"model", model},
+              {"finish_reason", report.finish_reason},
+              {"choices", report.num_choices},
+              {"prompt_tokens", report.usage.prompt_tokens},
+              {"cached_tokens", report.usage.cached_tokens},
+              {"completion_tokens", report.usage.completion_tokens},
+              {"reasoning_tokens", report.usage.reasoning_tokens},
+              {"queue_ms", ms(report.queue_seconds)},
+              {"prefill_ms", ms(report.prefill_seconds)},
+              {"decode_ms", ms(report.decode_seconds)},
+              {"first_token_ms", ms(report.first_token_seconds)},
+              {"machine_ms", ms(report.prompt_machine_seconds + report.answer_machine_seconds)},
+              {"total_ms", ms(report.total_seconds)}}));
 }
 
 void Server::Impl::Health(const std::shared_ptr<Exchange>& exchange) {
@@ -269,7 +398,11 @@ Json Server::Impl::ModelJson(const std::string& name) const {
           {"created", started_},
           {"owned_by", "baleen"},
           {"root", options_.model_names[0]},
-          {"max_model_len", engine_.info().max_context_tokens}};
+          {"max_model_len", engine_.info().max_context_tokens},
+          {"chat_template", engine_.info().chat_template},
+          {"can_reason", engine_.info().can_reason},
+          {"fill_in_the_middle",
+           engine_.info().knows_fim || (engine_.info().has_fim_tokens && options_.force_fim)}};
 }
 
 void Server::Impl::Models(const std::shared_ptr<Exchange>& exchange) {
@@ -299,35 +432,60 @@ std::string Server::Impl::ModelName(const Fields& fields) const {
   return *name;
 }
 
-void Server::Impl::RunPlan(const std::shared_ptr<Exchange>& exchange, const Fields& fields,
-                           AnswerPlan plan) {
-  const std::optional<KeyInfo> key = Authenticate(exchange->request());
-  Request& request = plan.request;
+AnswerHooks Server::Impl::ChargeTo(const std::optional<KeyInfo>& key, const std::string& model,
+                                   const std::string& endpoint, Request& request) {
   if (key) {
     request.share_id = key->name;
     request.priority = std::max(request.priority, key->limits.priority);
     request.cache_salt =
         fmt::format("key={}:{};", key->name.size(), key->name) + request.cache_salt;
   }
+  return {.on_end = [this, key, model, endpoint](const AnswerReport& report,
+                                                 std::function<void(bool)> then) {
+    metrics_->OnAnswer(report);
+    LogAnswer(report, key ? key->name : "", model, endpoint);
+    const Usage& usage = report.usage;
+    if (key) {
+      limiter_.Charge(*key, usage.prompt_tokens + usage.completion_tokens,
+                      report.prompt_machine_seconds + report.answer_machine_seconds,
+                      std::chrono::steady_clock::now());
+    }
+    if (!ledger_) {
+      then(true);
+      return;
+    }
+    ledger_->Record(MakeRow(report, key ? key->name : "", model, endpoint), std::move(then));
+  }};
+}
+
+void Server::Impl::RunPlan(const std::shared_ptr<Exchange>& exchange, const Fields& fields,
+                           AnswerPlan plan) {
+  const std::optional<KeyInfo> key = Authenticate(exchange->request());
   const std::string model = ModelName(fields);
-  const std::string endpoint = plan.is_chat ? "chat.completions" : "completions";
-  const AnswerHooks hooks = {
-      .on_end = [this, key, model, endpoint](const AnswerReport& report,
-                                             std::function<void(bool)> then) {
-        metrics_->OnAnswer(report);
-        const Usage& usage = report.usage;
-        if (key) {
-          limiter_.Charge(*key, usage.prompt_tokens + usage.completion_tokens,
-                          std::chrono::steady_clock::now());
-        }
-        if (!ledger_) {
-          then(true);
-          return;
-        }
-        ledger_->Record(MakeRow(report, key ? key->name : "", model, endpoint), std::move(then));
-      }};
+  const AnswerHooks hooks =
+      ChargeTo(key, model, plan.is_chat ? "chat.completions" : "completions", plan.request);
   const std::string id = NewId(plan.is_chat ? "chatcmpl" : "cmpl");
   StartAnswer(engine_, std::move(plan), id, model, exchange, hooks);
+}
+
+void Server::Impl::Infill(const std::shared_ptr<Exchange>& exchange) {
+  const JsonDocument body = ParseBody(exchange->request().body);
+  const Fields fields(body.object());
+  const std::string model = ModelName(fields);
+  InfillPlan plan = PlanInfill(engine_, fields, options_.force_fim);
+  const AnswerHooks hooks =
+      ChargeTo(Authenticate(exchange->request()), model, "infill", plan.answer.request);
+  StartInfill(engine_, std::move(plan), NewId("infill"), model, exchange, hooks);
+}
+
+void Server::Impl::Score(const std::shared_ptr<Exchange>& exchange) {
+  const JsonDocument body = ParseBody(exchange->request().body);
+  const Fields fields(body.object());
+  const std::string model = ModelName(fields);
+  ScorePlan plan = PlanScore(engine_, fields);
+  const AnswerHooks hooks =
+      ChargeTo(Authenticate(exchange->request()), model, "score", plan.request);
+  StartScore(engine_, std::move(plan), NewId("score"), model, exchange, hooks);
 }
 
 void Server::Impl::ShowMetrics(const std::shared_ptr<Exchange>& exchange) {
@@ -341,18 +499,9 @@ void Server::Impl::ShowMetrics(const std::shared_ptr<Exchange>& exchange) {
 void Server::Impl::ShowUsage(const std::shared_ptr<Exchange>& exchange) {
   if (!ledger_) throw ApiError(404, "this server keeps no ledger", "", "not_found");
   const std::optional<KeyInfo> key = Authenticate(exchange->request());
-  Json list = Json::array();
-  for (const UsageTotal& total : Ledger::Totals(options_.database, 0, key ? &key->name : nullptr)) {
-    list.push_back({{"key", total.key},
-                    {"model", total.model},
-                    {"requests", total.requests},
-                    {"prompt_tokens", total.prompt_tokens},
-                    {"cached_tokens", total.cached_tokens},
-                    {"completion_tokens", total.completion_tokens},
-                    {"reasoning_tokens", total.reasoning_tokens},
-                    {"compute_seconds", total.compute_seconds}});
-  }
-  exchange->Respond(JsonResponse({{"object", "list"}, {"data", std::move(list)}}));
+  const std::string* only = key ? &key->name : nullptr;
+  const std::vector<UsageTotal> totals = Ledger::Totals(options_.database, 0);
+  exchange->Respond(JsonResponse(UsageReportJson(totals, only, options_.prices, 0)));
 }
 
 void Server::Impl::Chat(const std::shared_ptr<Exchange>& exchange) {
@@ -366,7 +515,18 @@ void Server::Impl::Completions(const std::shared_ptr<Exchange>& exchange) {
   const JsonDocument body = ParseBody(exchange->request().body);
   const Fields fields(body.object());
   ModelName(fields);
-  RunPlan(exchange, fields, PlanCompletion(engine_, fields));
+  RunPlan(exchange, fields, PlanCompletion(engine_, fields, options_.force_fim));
+}
+
+// What lm-eval asks for before it lets the server tokenize, as vLLM answers it.
+void Server::Impl::TokenizerInfo(const std::shared_ptr<Exchange>& exchange) {
+  const ModelInfo& info = engine_.info();
+  const auto name = [&](int32_t id) { return id >= 0 ? Json(engine_.TokenBytes(id)) : Json(); };
+  const int32_t eos = info.stop_token_ids.empty() ? -1 : info.stop_token_ids[0];
+  exchange->Respond(JsonResponse({{"tokenizer_class", "baleen"},
+                                  {"bos_token", name(info.bos_token_id)},
+                                  {"eos_token", name(eos)},
+                                  {"model_max_length", info.max_context_tokens}}));
 }
 
 void Server::Impl::Tokenize(const std::shared_ptr<Exchange>& exchange) {

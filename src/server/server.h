@@ -9,11 +9,13 @@
 #define BALEEN_SERVER_SERVER_H_
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "baleen/engine.h"
+#include "server/cost.h"
 #include "server/http.h"
 
 namespace baleen {
@@ -23,8 +25,16 @@ struct ServerOptions {
   // What clients call the model; the first is the one it calls itself. None: the engine's name.
   std::vector<std::string> model_names;
   std::vector<std::string> allowed_origins;  // of web pages that may call; "*": all
-  // Holds keys and the ledger; empty: neither exists. As soon as a key is in it, one is required.
+  // Holds keys and the ledger (as Database); empty: neither exists. As soon as a key is in it, one
+  // is required.
   std::string database;
+  PriceList prices;  // for /v1/usage
+  // /invocations needs no key, because something in front asks for one; all else that does needs
+  // one even while there is none.
+  bool for_sagemaker = false;
+  // A JSON object for each request that has ended, without a line's end; called on any thread.
+  std::function<void(const std::string&)> log;
+  bool force_fim = false;  // fill in the middle though nothing says that the model learned to
 };
 
 class Server {

@@ -19,7 +19,7 @@ _baleen() {
   fi
 
   if [ "$verb" = keys ] && [ "$COMP_CWORD" -eq 2 ]; then
-    mapfile -t COMPREPLY < <(compgen -W 'add list revoke --help' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'add limit list revoke --help' -- "$cur")
     return
   fi
 
@@ -30,7 +30,7 @@ _baleen() {
     --cache-dtype) flags='f32 bf16 int8' ;;
     --type) flags='q8_0 q4_0 bf16' ;;
     --task) flags='perplexity logits routing' ;;
-    --file | --output | --database)
+    --file | --output | --database | --tls-cert | --tls-key)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       return
@@ -50,16 +50,23 @@ _baleen() {
     serve)
       flags="$model_flags --host --port --model-name --cors-origin --context --max-sequences
         --prefill-chunk --max-decode-wait --max-waiting-tokens --exact-reuse --max-body --drain
-        --database --no-ledger --no-auth"
+        --database --no-ledger --no-auth --tls-cert --tls-key --sagemaker --log-requests --force-fim
+        --machine-price --watts --power-price --currency --reference-prices --reference-name"
       ;;
     keys)
       case ${COMP_WORDS[2]:-} in
-        add) flags='--database --requests-per-minute --tokens-per-minute --priority --help' ;;
+        add | limit)
+          flags='--database --requests-per-minute --tokens-per-minute --machine-seconds-per-minute
+            --priority --help'
+          ;;
         list) flags='--database --json --help' ;;
         revoke) flags='--database --help' ;;
       esac
       ;;
-    usage) flags='--database --days --json --help' ;;
+    usage)
+      flags='--database --days --hours --json --machine-price --watts --power-price --currency
+        --reference-prices --reference-name --help'
+      ;;
     inspect) flags="$model_flags --tensors --json" ;;
     doctor) flags='--isa --threads --json --help' ;;
     bench) flags="$model_flags --prompt --generate --context --batch --repeat --json" ;;

@@ -58,7 +58,22 @@ complete -c baleen -n '__fish_seen_subcommand_from serve keys usage' -l database
 complete -c baleen -n '__fish_seen_subcommand_from serve' -l no-ledger -d 'Keep no ledger and know no keys'
 complete -c baleen -n '__fish_seen_subcommand_from serve' -l no-auth -d 'Something in front asks for keys'
 
-complete -c baleen -n '__fish_seen_subcommand_from keys' -f -a 'add list revoke'
+complete -c baleen -n '__fish_seen_subcommand_from serve' -l tls-cert -r -F -d 'Serve by HTTPS: certificate'
+complete -c baleen -n '__fish_seen_subcommand_from serve' -l tls-key -r -F -d 'Its private key'
+complete -c baleen -n '__fish_seen_subcommand_from serve' -l sagemaker -d 'SageMaker\'s contract'
+complete -c baleen -n '__fish_seen_subcommand_from serve' -l log-requests -d 'A line of JSON for each request'
+complete -c baleen -n '__fish_seen_subcommand_from serve' -l force-fim -d 'Fill in the middle whatever the model'
+
+complete -c baleen -n '__fish_seen_subcommand_from serve usage' -l machine-price -x -d 'What the machine costs an hour'
+complete -c baleen -n '__fish_seen_subcommand_from serve usage' -l watts -x -d 'What it draws'
+complete -c baleen -n '__fish_seen_subcommand_from serve usage' -l power-price -x -d 'What a kWh costs'
+complete -c baleen -n '__fish_seen_subcommand_from serve usage' -l currency -x -d 'Of all prices'
+complete -c baleen -n '__fish_seen_subcommand_from serve usage' -l reference-prices -x -d 'Another provider\'s: input,cached,output'
+complete -c baleen -n '__fish_seen_subcommand_from serve usage' -l reference-name -x -d 'Who that is'
+complete -c baleen -n '__fish_seen_subcommand_from usage' -l hours -x -d 'That the machine was paid for'
+
+complete -c baleen -n '__fish_seen_subcommand_from keys' -f -a 'add limit list revoke'
+complete -c baleen -n '__fish_seen_subcommand_from keys' -l machine-seconds-per-minute -x -d 'Limit of the key'
 complete -c baleen -n '__fish_seen_subcommand_from keys' -l requests-per-minute -x -d 'Limit of the key'
 complete -c baleen -n '__fish_seen_subcommand_from keys' -l tokens-per-minute -x -d 'Limit of the key'
 complete -c baleen -n '__fish_seen_subcommand_from keys' -l priority -x -a 'interactive completion batch' -d 'Best class of the key'
