@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 try:
     import openai
@@ -29,17 +30,25 @@ GOLDEN = "deepseek-v3.1-rev2"  # chooses between thinking and not
 
 
 class Server:
-    def __init__(self, program, model, *flags):
+    """`log`: a file that gets what the server says."""
+
+    def __init__(self, program, model, *flags, log=None):
         self.process = subprocess.Popen(
             [program, "serve", str(model), "--port", "0", *flags], stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
-            found = re.search(r"listens on (http://\S+)", line)
+            found = re.search(r"listens on (https?://\S+)", line)
             if found:
                 self.url = found[1]
                 break
         else:
             raise RuntimeError("the server did not start")
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.reader = threading.Thread(target=self.read_rest, args=(log,), daemon=True)
+        self.reader.start()
+
+    def read_rest(self, log):
+        for line in self.process.stderr:
+            if log:
+                log.write(line)
 
     def client(self, key="none"):
         return openai.OpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=60)
@@ -47,6 +56,7 @@ class Server:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(60) == 0, "SIGTERM must end the server with exit code 0"
+        self.reader.join(10)
 
     def kill(self):
         self.process.kill()
@@ -226,25 +236,30 @@ def check_stop(*servers):
         server.stop()
 
 
-def main():
-    if len(sys.argv) != 3:
-        print(__doc__)
-        return 2
-    program, model = sys.argv[1:]
+def run_checks(suite, checks):
+    """`checks`: (function, argument...). Prints a line each, as GoogleTest does; returns 0 or 1."""
     failures = 0
-
-    def run(check, *arguments):
-        print(f"[ RUN      ] OpenAiClient.{check.__name__}", flush=True)
+    for check, *arguments in checks:
+        title = f"{suite}.{check.__name__.replace('<lambda>', 'stop')}"
+        print(f"[ RUN      ] {title}", flush=True)
         begin, verdict = time.monotonic(), "      OK"
         try:
             check(*arguments)
         except Exception as error:  # pylint: disable=broad-except
             verdict = " FAILED "
-            print(f"Failure: {type(error).__name__}: {error}")
+            failures += 1
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            print(f"Failure: {type(error).__name__}: {error} (line {where.lineno}: {where.line})")
         milliseconds = int(1000 * (time.monotonic() - begin))
-        print(f"[{verdict:>9} ] OpenAiClient.{check.__name__} ({milliseconds} ms)", flush=True)
-        return 0 if verdict == "      OK" else 1
+        print(f"[{verdict:>9} ] {title} ({milliseconds} ms)", flush=True)
+    return 1 if failures else 0
 
+
+def main():
+    if len(sys.argv) != 3:
+        print(__doc__)
+        return 2
+    program, model = sys.argv[1:]
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         (folder / "chat").mkdir()
@@ -252,13 +267,12 @@ def main():
         chat_server = Server(program, chat_model(model, folder / "chat"), "--no-ledger",
                              "--exact-reuse")
         clients = text_server.client(), chat_server.client()
-        for check in (check_models, check_completions, check_completion_stream, check_chat,
-                      check_reasoning, check_errors):
-            failures += run(check, *clients)
-        failures += run(check_stop, text_server, chat_server)
-        failures += run(check_keys, program, model, folder)
-        failures += run(check_ledger_survives, program, model, folder)
-    return 1 if failures else 0
+        checks = [(check, *clients) for check in (
+            check_models, check_completions, check_completion_stream, check_chat, check_reasoning,
+            check_errors)]
+        checks += [(check_stop, text_server, chat_server), (check_keys, program, model, folder),
+                   (check_ledger_survives, program, model, folder)]
+        return run_checks("OpenAiClient", checks)
 
 
 if __name__ == "__main__":
