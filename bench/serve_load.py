@@ -122,7 +122,8 @@ async def stream(server, body, times):
     reader, writer = await connect(server)
     begin = last = time.monotonic()
     first, gaps, count = None, [], 0
-    writer.write(head("POST", "/v1/completions", json.dumps({**body, "stream": True}).encode()))
+    writer.write(head("POST", "/v1/completions", json.dumps(
+        {**body, "stream": True, "stream_options": {"include_usage": True}}).encode()))
     async for line in reader:
         if not line.startswith(b"data: {"):
             if line.startswith(b"data: [DONE]"):
@@ -132,13 +133,15 @@ async def stream(server, body, times):
         if "error" in event:
             raise RuntimeError(event)
         now = time.monotonic()
-        if event["choices"][0]["finish_reason"]:
+        if event["usage"]:
+            count = event["usage"]["completion_tokens"]
+        if not event["choices"] or event["choices"][0]["finish_reason"]:
             continue
         if first is None:
             first = now - begin
         else:
             gaps.append(now - last)
-        last, count = now, count + 1
+        last = now
     writer.close()
     if first is None:
         raise RuntimeError("a stream ended without a token")
@@ -303,7 +306,7 @@ async def part_rude(server, options):
     for _ in range(4):
         reader, writer = await connect(server)
         writer.transport.pause_reading()
-        writer.write(post(json.dumps({"prompt": "Once", "max_tokens": 400, "ignore_eos": True, "n": 8,
+        writer.write(post(json.dumps({"prompt": "Once", "max_tokens": 400, "ignore_eos": True, "n": 2,
                                       "stream": True, "logprobs": 20}).encode()))
         slow.append(writer)
     begin = time.monotonic()
