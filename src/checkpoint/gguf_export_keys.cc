@@ -154,6 +154,18 @@ class KeyWriter {
       Refuse("{} tokens stop the text; there are {} keys for them", stops.size(), kNames.size());
     }
     for (size_t i = 0; i < stops.size(); ++i) AddId(kNames[i], stops[i]);
+    if (text.knows_fim) WriteFimIds(*text.tokenizer);
+  }
+
+  // llama.cpp names them by what follows: prefix, suffix, middle.
+  void WriteFimIds(const Tokenizer& tokenizer) {
+    const auto begin = tokenizer.TokenId("<｜fim▁begin｜>");
+    const auto hole = tokenizer.TokenId("<｜fim▁hole｜>");
+    const auto end = tokenizer.TokenId("<｜fim▁end｜>");
+    if (!begin || !hole || !end) return;
+    AddId("fim_pre_token_id", *begin);
+    AddId("fim_suf_token_id", *hole);
+    AddId("fim_mid_token_id", *end);
   }
 
   static bool EndsTurn(const TextSide& text, int32_t id) {

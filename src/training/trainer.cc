@@ -146,6 +146,7 @@ class Run {
   double Validate();
   void Save();
   void WriteModelFiles() const;
+  void MarkHoles(std::string& tokenizer_config) const;
   void WriteProvenance() const;
   void Note(const std::string& text) const {
     if (options_.on_note) options_.on_note(text);
@@ -376,6 +377,18 @@ double Run::Validate() {
   return result_.validation_loss = loss / static_cast<double>(targets);
 }
 
+// A vocabulary with the tokens of holes says nothing of who learned to fill them; this key does, to
+// the server and to `convert`.
+void Run::MarkHoles(std::string& tokenizer_config) const {
+  const size_t brace = tokenizer_config.find('{');
+  const bool is_marked = tokenizer_config.find("\"fill_in_the_middle\"") != std::string::npos;
+  if (config_.fim_rate == 0 || brace == std::string::npos || is_marked) return;
+  const size_t next = tokenizer_config.find_first_not_of(" \t\r\n", brace + 1);
+  const bool is_empty = next != std::string::npos && tokenizer_config[next] == '}';
+  tokenizer_config.insert(brace + 1, is_empty ? "\n  \"fill_in_the_middle\": true\n"
+                                              : "\n  \"fill_in_the_middle\": true,");
+}
+
 void Run::WriteModelFiles() const {
   const std::string& output = config_.output;
   WriteFile(output + "/config.json", architecture_.json);
@@ -383,7 +396,9 @@ void Run::WriteModelFiles() const {
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
     const std::string from = tokenizer + "/" + name;
     if (fs::exists(from)) {
-      WriteFile(output + "/" + name, ReadFile(from, Tokenizer::kMaxFileBytes));
+      std::string text = ReadFile(from, Tokenizer::kMaxFileBytes);
+      if (name == std::string_view("tokenizer_config.json")) MarkHoles(text);
+      WriteFile(output + "/" + name, text);
     }
   }
   const ParsedConfig& parsed = architecture_.parsed;

@@ -122,6 +122,16 @@ TEST_F(TrainerTest, LearnsAndLeavesAModel) {
   EXPECT_EQ(lines, 60u);
 }
 
+TEST_F(TrainerTest, SaysThatItLearnedToFillHoles) {
+  config_.steps = 1;
+  Train(config_, {.num_threads = 1, .version = "test"});
+  EXPECT_FALSE(OpenCheckpoint(config_.output).text.knows_fim);
+  config_.fim_rate = 0.5;
+  config_.output += "-fim";
+  Train(config_, {.num_threads = 1, .version = "test"});
+  EXPECT_TRUE(OpenCheckpoint(config_.output).text.knows_fim);
+}
+
 // Killed without warning after some step, then started again: the same bits as without.
 TEST_F(TrainerTest, GoesOnBitForBitAfterAKill) {
   TrainConfig whole = config_;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 
 #include "base/error.h"
@@ -133,6 +134,15 @@ TEST_F(GgufExportTest, KeepsTheText) {
   EXPECT_EQ(file.eos_token_id, directory.eos_token_id);
   EXPECT_EQ(file.stop_token_ids, directory.stop_token_ids);
   EXPECT_EQ(file.chat_template_jinja, directory.chat_template_jinja);
+}
+
+TEST_F(GgufExportTest, SaysWhoFillsHoles) {
+  EXPECT_FALSE(OpenCheckpoint(Export(kStories, DType::kQ8_0)).text.knows_fim);
+  const std::string marked = Path("marked");
+  fs::copy(kStories, marked);
+  std::ofstream(marked + "/tokenizer_config.json")
+      << R"({"add_bos_token": true, "fill_in_the_middle": true})";
+  EXPECT_TRUE(OpenCheckpoint(Export(marked, DType::kQ8_0)).text.knows_fim);
 }
 
 // A file made from a file: the same weights, and the same bytes of text.
