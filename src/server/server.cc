@@ -95,11 +95,6 @@ class Server::Impl {
 
   const HttpServer& http() const { return *http_; }
 
-  // What is known of a request that is answered without the engine.
-  void LogPlain(const HttpRequest& request, int status) const;
-  void LogAnswer(const AnswerReport& report, const std::string& key, const std::string& model,
-                 const std::string& endpoint) const;
-
   bool Drain(std::chrono::milliseconds limit) {
     draining_ = true;
     return http_->Drain(limit);
@@ -128,6 +123,10 @@ class Server::Impl {
   std::optional<KeyInfo> Authenticate(const HttpRequest& request);
   void AdmitByLimits(const std::optional<KeyInfo>& key, std::vector<HttpHeader>& headers);
   void Handle(const std::shared_ptr<Exchange>& exchange);
+  // What is known of a request that is answered without the engine.
+  void LogPlain(const HttpRequest& request, int status) const;
+  void LogAnswer(const AnswerReport& report, const std::string& key, const std::string& model,
+                 const std::string& endpoint) const;
 
   void Health(const std::shared_ptr<Exchange>& exchange);
   void Page(const std::shared_ptr<Exchange>& exchange);
@@ -326,6 +325,9 @@ void Server::Impl::Experts(const std::shared_ptr<Exchange>& exchange) {
   }
   const auto num_tokens = static_cast<int64_t>(request.token_ids.size());
   const auto from = static_cast<size_t>(fields.Integer("from", 0, num_tokens).value_or(0));
+  if (const auto key = Authenticate(exchange->request())) {
+    limiter_.Charge(*key, request.token_ids.size(), 0, std::chrono::steady_clock::now());
+  }
   const size_t k = engine_.info().num_experts_per_tok;
   Json layers = Json::array();
   for (const RoutingTrace& trace : engine_.ScoreTokens(std::move(request)).routing) {

@@ -6,11 +6,13 @@
 Needs tests/server/requirements.txt; exits 77 if that is not installed. Prints a line a check in
 GoogleTest's manner.
 """
+import collections
 import http.client
 import json
 import math
 import os
 import pathlib
+import random
 import ssl
 import subprocess
 import sys
@@ -289,6 +291,51 @@ def check_score_computes_the_prefix_once(server):
     assert computed <= prompt + len(labels) * 64, (computed, prompt)
 
 
+def check_mutations(server, count=3000):
+    """Bytes changed, cut out and doubled in requests that are right: 4xx, and never a crash."""
+    seeds = [
+        ("/v1/completions", {"prompt": "Once", "suffix": "end", "max_tokens": 1, "logprobs": 1,
+                             "stop": ["a"], "logit_bias": {"5": 1}, "n": 2}),
+        ("/v1/completions", {"prompt": [[1, 2], [3]], "max_tokens": 0, "echo": True, "logprobs": 0}),
+        ("/infill", {"input_prefix": "a", "input_suffix": "b", "n_predict": 1, "prompt": "c",
+                     "input_extra": [{"filename": "f", "text": "t"}], "n_indent": 2, "n_cmpl": 1,
+                     "t_max_predict_ms": 5, "response_fields": ["content", "timings/prompt_n"]}),
+        ("/score", {"query": "a", "items": ["b", [5]], "labels": [" c", [6, 7]],
+                    "apply_softmax": True, "length_normalize": "bytes"}),
+        ("/generative_scoring", {"query": [1, 2], "label_token_ids": [5, 6], "item_first": True}),
+        ("/v1/experts", {"tokens": [1, 2, 3], "from": 1}),
+        ("/invocations", {"prompt": "Once", "max_tokens": 1}),
+        ("/tokenize", {"prompt": "a", "return_token_strs": True}),
+        ("/detokenize", {"tokens": [1, 2]})]
+    draw, statuses = random.Random(11), collections.Counter()
+    url = urllib.parse.urlsplit(server.url)
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
+    for _ in range(count):
+        path, valid = draw.choice(seeds)
+        body = bytearray(json.dumps(valid).encode())
+        for _ in range(draw.randrange(1, 4)):
+            at, how = draw.randrange(len(body)), draw.randrange(4)
+            if how == 0:
+                body[at] = draw.randrange(256)
+            elif how == 1:
+                del body[at:at + draw.randrange(1, 9)]
+            elif how == 2:
+                begin = draw.randrange(len(body))
+                body[at:at] = body[begin:begin + draw.randrange(12)]
+            else:
+                body[at:at] = draw.choice([b"{", b"}", b"[", b"]", b'"', b",", b"9", b"-", b".", b"e9"])
+            if not body:
+                break
+        connection.request("POST", path, bytes(body))
+        response = connection.getresponse()
+        text = response.read()
+        statuses[response.status] += 1
+        assert response.status in (200, 400, 404), (path, bytes(body), text)
+        assert text.startswith(b"data: ") or json.loads(text) is not None
+    assert statuses[200] > count // 100 and statuses[400] > count // 2, statuses
+    print("mutations:", dict(statuses))
+
+
 def check_experts(server):
     ids = post(server, "/tokenize", {"prompt": "The cat sat"})[2]["tokens"]
     answer = post(server, "/v1/experts", {"tokens": ids, "from": 1})[2]
@@ -503,7 +550,7 @@ def main():
         checks = [(check, server) for check in (
             check_suffix, check_control_tokens, check_prompt_logprobs, check_infill,
             check_infill_stream, check_infill_is_cut, check_score, check_score_items,
-            check_score_computes_the_prefix_once, check_experts)]
+            check_score_computes_the_prefix_once, check_experts, check_mutations)]
         checks.append((lambda s: s.stop(), server))
         checks.append((check_fim_must_be_known, program, model))
         for check in (check_sagemaker, check_costs, check_limits, check_log, check_tls):
