@@ -1,6 +1,6 @@
 // server/database.h: a SQL database and its statements: a SQLite file, or PostgreSQL by a URL.
 //
-// A thin wall before sqlite3.h and libpq (docs/decisions/0009-sqlite-directly.md, 0010-libpq.md).
+// A thin wall before sqlite3.h and libpq (docs/decisions/0009-sqlite-directly.md, 0011-libpq.md).
 // SQLite's files are made with mode 0600 and written ahead (WAL) with full synchronisation: what
 // was committed survives a crash of the machine; PostgreSQL keeps its own promises. A connection
 // to it that was lost is made anew by the next statement. Statements are written in what both
