@@ -19,11 +19,12 @@ namespace {
 // Rows of weights that a task takes. The first phase packs what it computes, so these are whole
 // groups of activations.
 constexpr size_t kSliceRows = 128;
-static_assert(kSliceRows % kActivationGroup == 0 && kOutputSliceRows <= kSliceRows);
+static_assert(kSliceRows % kActivationGroup == 0);
 // A task of the second phase has so many columns of the output, whatever the number of networks: a
 // small model has few, and the threads should end together; fewer still when a column costs little.
 constexpr size_t kOutputSliceRows = 64;
 constexpr size_t kThinSliceRows = 32;
+static_assert(kThinSliceRows <= kOutputSliceRows && kOutputSliceRows <= kSliceRows);
 constexpr size_t kThinBatch = 4;
 
 // The left side of a product: rows[i] of x, or row i.
