@@ -11,6 +11,7 @@ import glob
 import os
 import pathlib
 import pwd
+import random
 import shutil
 import signal
 import subprocess
@@ -139,7 +140,10 @@ def check_kills(program, model, cluster):
         clients = [threading.Thread(target=client_loop, args=(server.url, i)) for i in range(6)]
         for client in clients:
             client.start()
-        time.sleep(0.5 + 0.3 * round_number)
+        before, end = len(seen), time.monotonic() + 60
+        while len(seen) < before + 6 and time.monotonic() < end:  # a busy machine takes its time
+            time.sleep(0.01)
+        time.sleep(0.3 * random.random())
         if round_number % 2:
             cluster.crash()
             time.sleep(0.3)
