@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Does balancing without an auxiliary loss do in small what arXiv:2408.15664 says? Trains one model
-many times and compares, as docs/balance.md reports.
+many times and compares.
 
   bench/balance_experiment.py BALEEN --data TEXT... --output DIR [--separator SEP] [--steps 400]
                               [--seeds 3] [--jobs 2]

@@ -100,6 +100,17 @@ uint64_t AvailableMemoryBytes() {
 
 uint64_t TotalMemoryBytes() { return KibibytesOf("MemTotal"); }
 
+namespace {
+
+uint64_t OwnKibibytes(const std::string& key) {
+  return std::strtoull(Field("/proc/self/status", key).c_str(), nullptr, 10) << 10;
+}
+
+}  // namespace
+
+uint64_t ResidentBytes() { return OwnKibibytes("VmRSS"); }
+uint64_t PeakResidentBytes() { return OwnKibibytes("VmHWM"); }
+
 size_t LastLevelCacheBytes() {
   const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
   const long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);

@@ -22,6 +22,10 @@ uint64_t AvailableMemoryBytes();
 
 uint64_t TotalMemoryBytes();
 
+// Memory that this process has now, and has had at most; 0 if unknown.
+uint64_t ResidentBytes();
+uint64_t PeakResidentBytes();
+
 // Bytes of the largest cache, 0 if unknown.
 size_t LastLevelCacheBytes();
 

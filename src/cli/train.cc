@@ -80,7 +80,9 @@ int RunTraining(const TrainFlags& flags) {
     Json json = {{"loss", result.loss},
                  {"validation_loss", nullptr},
                  {"tokens", result.tokens},
-                 {"seconds", result.seconds}};
+                 {"seconds", result.seconds},
+                 {"estimated_bytes", result.estimated_bytes},
+                 {"peak_bytes", result.peak_bytes}};
     if (result.validation_loss >= 0) {
       json["validation_loss"] = result.validation_loss;
       json["validation_max_vio"] = result.validation_max_vio;

@@ -329,27 +329,66 @@ TrainingPass::Layout TrainingPass::MakeLayout(std::span<const int32_t> tokens) {
   return layout;
 }
 
-uint64_t TrainingPass::Bytes(const ModelConfig& c, const PassOptions& options) {
+namespace {
+
+// Floats for each row that are alive at once; names of widths as in the configuration.
+struct RowFloats {
+  uint64_t dense_tape, moe_tape;  // of one layer
+  uint64_t forward;               // of one layer, beside its tape
+  uint64_t backward;              // likewise
+};
+
+RowFloats FloatsOfRow(const ModelConfig& c, Products products, size_t num_threads) {
+  const uint64_t h = c.hidden_size, heads = c.num_attention_heads, k = c.num_experts_per_tok;
+  const uint64_t experts = c.n_routed_experts, width = c.moe_intermediate_size;
+  const uint64_t shared = c.n_shared_experts * width, rank = c.q_lora_rank;
+  const uint64_t q = heads * c.qk_head_dim(), v = heads * c.v_head_dim, latent = c.latent_dim();
+  const uint64_t kv = heads * (c.qk_nope_head_dim + c.v_head_dim);
+  const bool moe = experts > 0, dense = !moe || c.first_k_dense_replace > 0;
+  // With BF16 products the larger side of each product has two rounded copies.
+  const uint64_t copies = products == Products::kBF16 ? 1 : 0;
+  const uint64_t mlp = std::max(dense ? uint64_t{c.intermediate_size} : 0, moe ? shared : 0);
+  // GroupedSwiGlu keeps two tiles of 128 columns for each thread.
+  const uint64_t tiles = 2 * 128 * num_threads;
+
+  RowFloats floats;
+  const uint64_t routing = experts + 4 * k, slots = 2 * k * width;
+  const uint64_t attention = 2 * h + q + rank + latent + v + 2 * heads;
+  floats.dense_tape = attention + 2 * uint64_t{c.intermediate_size};
+  floats.moe_tape = attention + routing + slots + 2 * shared;
+  const uint64_t hidden = std::max(moe ? k * width + shared : 0, mlp);
+  floats.forward = 3 * h + std::max(latent + rank, hidden + tiles);
+  const uint64_t mla = v + kv + 2 * latent + q + kv + heads * c.qk_rope_head_dim + c.kv_lora_rank +
+                       3 * rank + c.qk_rope_head_dim / 2 + copies * 2 * (q + kv);
+  const uint64_t slot_rows = moe ? k * (3 * h + 4) + copies * 2 * k * h : 0;
+  const uint64_t swiglu =
+      std::max((4 + 2 * copies) * (moe ? k * width : 0), (4 + 2 * copies) * mlp + experts + 3 * k);
+  floats.backward = 2 * h + std::max(mla, slot_rows + swiglu);
+  return floats;
+}
+
+}  // namespace
+
+uint64_t TrainingPass::Bytes(const ModelConfig& c, const PassOptions& options, Products products,
+                             size_t num_threads) {
   const uint64_t rows = uint64_t{options.num_sequences} * options.sequence_length;
-  const uint64_t heads = c.num_attention_heads;
-  const uint64_t attention = c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim + 2) +
-                             c.latent_dim() + 2 * c.hidden_size;
-  const uint64_t experts =
-      c.n_routed_experts == 0
-          ? 0
-          : 2 * c.moe_intermediate_size * (c.num_experts_per_tok + c.n_shared_experts) +
-                c.n_routed_experts + 5 * c.num_experts_per_tok;
-  const uint64_t tape = attention + std::max<uint64_t>(experts, 2 * c.intermediate_size);
   const uint64_t layers = c.num_hidden_layers, modules = c.num_nextn_predict_layers;
-  const uint64_t kept = options.recompute ? layers * c.hidden_size + tape : layers * tape;
-  // The way back of one layer: gradients of all that is on the tape, rows of each slot thrice.
-  const uint64_t back = 2 * tape + 4 * heads * (c.qk_nope_head_dim + c.v_head_dim) +
-                        (3 * c.num_experts_per_tok + 8) * c.hidden_size +
-                        4 * c.moe_intermediate_size * c.num_experts_per_tok;
+  const uint64_t h = c.hidden_size;
+  const RowFloats floats = FloatsOfRow(c, products, num_threads);
+  // The hidden states and their gradients, and the angles of the rope.
+  uint64_t kept = 4 * h + c.qk_rope_head_dim + (layers + modules) * c.latent_dim();
+  for (size_t l = 0; l < layers && !options.recompute; ++l) {
+    kept += c.IsMoe(l) ? floats.moe_tape : floats.dense_tape;
+  }
+  const bool dense_first = layers > 0 && !c.IsMoe(0);
+  if (options.recompute) {
+    kept += layers * h + std::max(dense_first ? floats.dense_tape : 0, floats.moe_tape);
+  }
+  kept += modules * ((c.n_routed_experts > 0 ? floats.moe_tape : floats.dense_tape) + 3 * h);
+  const uint64_t worst =
+      std::max(floats.forward, floats.backward) + (options.recompute ? h : 0) + modules * 4 * h;
   const uint64_t logits = std::min<uint64_t>(rows, kLossRows) * c.vocab_size;
-  return 4 * (rows * (kept + back + modules * (tape + 8 * c.hidden_size) +
-                      (layers + modules) * c.latent_dim()) +
-              2 * logits);
+  return 4 * (rows * kept + std::max(rows * worst, logits));
 }
 
 }  // namespace baleen

@@ -56,8 +56,10 @@ class TrainingPass {
 
   ExpertLoad EmptyLoad() const;
 
-  // Bytes of activations and of the latent cache, roughly, to be known before they are taken.
-  static uint64_t Bytes(const ModelConfig& config, const PassOptions& options);
+  // Bytes of activations and of the latent cache, to be known before they are taken: what is alive
+  // at once at the worst moment. It grows linearly with the length of a sequence.
+  static uint64_t Bytes(const ModelConfig& config, const PassOptions& options, Products products,
+                        size_t num_threads);
 
  private:
   class Recorder;

@@ -140,7 +140,7 @@ class Run {
 
  private:
   void OpenData();
-  void CheckMemory() const;
+  void CheckMemory();
   void Begin();
   StepReport Step();
   double Validate();
@@ -193,6 +193,10 @@ Run::Run(const TrainConfig& config, const TrainOptions& options)
       products_(ProductsOf(config, table_)),
       run_directory_(config.output + "/run") {
   OpenData();
+  if (options_.measure_peak) {
+    const Roof roof = kernels::MeasureRoof(pool_, table_);
+    peak_ = 1e9 * (products_ == Products::kBF16 ? roof.gflops_bf16 : roof.gflops_f32);
+  }
   CheckMemory();
   Begin();
 }
@@ -222,18 +226,23 @@ void Run::OpenData() {
                    info.documents, info.tokens, info.held_out_documents, info.dropped_documents));
 }
 
-void Run::CheckMemory() const {
+void Run::CheckMemory() {
   const ModelConfig& model = architecture_.parsed.model;
   const bool tied = architecture_.parsed.tie_word_embeddings;
   const uint64_t weights = Parameters::Bytes(model, tied, products_);
   const uint64_t moments = Parameters::Bytes(model, tied, Products::kF32);
-  const uint64_t activations = TrainingPass::Bytes(model, pass_options_);
+  const uint64_t activations =
+      TrainingPass::Bytes(model, pass_options_, products_, pool_.num_threads());
+  // Measuring the peak takes memory as well, and has given it back.
+  const uint64_t total = ResidentBytes() + weights + moments + activations;
+  result_.estimated_bytes = std::max(total, PeakResidentBytes());
   const uint64_t available = AvailableMemoryBytes();
   constexpr uint64_t kMiB = uint64_t{1} << 20;
   const std::string numbers = fmt::format(
-      "{} MiB of weights and gradients, {} MiB of optimizer, about {} MiB of activations; {} MiB "
-      "are free",
-      weights / kMiB, moments / kMiB, activations / kMiB, available / kMiB);
+      "{} MiB of weights and gradients, {} MiB of optimizer, {} MiB of activations, {} MiB in all; "
+      "{} MiB are free",
+      weights / kMiB, moments / kMiB, activations / kMiB, result_.estimated_bytes / kMiB,
+      available / kMiB);
   if (weights + moments + activations > available) {
     Throw(ErrorCode::kResourceExhausted,
           "the run does not fit: {}. Lower micro_batch_size, or set recompute", numbers);
@@ -281,10 +290,6 @@ void Run::Begin() {
   }
   parameters_->Publish(ctx_);
   operations_per_token_ = OperationsPerToken(parsed.model, *parameters_, config_.sequence_length);
-  if (options_.measure_peak) {
-    const Roof roof = kernels::MeasureRoof(pool_, table_);
-    peak_ = 1e9 * (products_ == Products::kBF16 ? roof.gflops_bf16 : roof.gflops_f32);
-  }
   log_.emplace(run_directory_, state_.step);
   Note(fmt::format("model: {} parameters, {:.1f} MFLOP a token; {}, products in {}, {} threads",
                    parameters_->num_values(), operations_per_token_ / 1e6, table_.name,
@@ -461,6 +466,7 @@ TrainResult Run::Go() {
   result_.steps = state_.step;
   result_.tokens = state_.tokens;
   result_.seconds = state_.seconds;
+  result_.peak_bytes = PeakResidentBytes();
   return result_;
 }
 

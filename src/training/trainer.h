@@ -42,6 +42,8 @@ struct TrainResult {
   uint64_t tokens = 0;
   double seconds = 0;
   uint64_t steps = 0;
+  uint64_t estimated_bytes = 0;  // what was said before the run
+  uint64_t peak_bytes = 0;       // what this process has had at most
   bool interrupted = false;
 };
 

@@ -357,6 +357,73 @@ TEST(ProgramTest, TrainsATokenizer) {
   EXPECT_NE(binary.err.find("it is binary"), std::string::npos);
 }
 
+// The memory that is announced before a run is what the run takes, and linear in the length.
+TEST(ProgramTest, TrainingTakesTheMemoryThatItAnnounces) {
+  const ScratchDirectory scratch;
+  const std::string text = scratch.path() + "/text.txt", model = scratch.path() + "/config.json";
+  std::ofstream story(text);
+  for (int i = 0; i < 2000; ++i) story << "The cat number " << i << " sat on the mat.\n";
+  story.close();
+  Json config = {{"architectures", {"DeepseekV3ForCausalLM"}},
+                 {"model_type", "deepseek_v3"},
+                 {"vocab_size", 4096},
+                 {"hidden_size", 128},
+                 {"intermediate_size", 256},
+                 {"moe_intermediate_size", 64},
+                 {"num_hidden_layers", 3},
+                 {"num_attention_heads", 4},
+                 {"num_key_value_heads", 4},
+                 {"n_shared_experts", 1},
+                 {"n_routed_experts", 16},
+                 {"num_experts_per_tok", 4},
+                 {"n_group", 1},
+                 {"topk_group", 1},
+                 {"first_k_dense_replace", 1},
+                 {"topk_method", "noaux_tc"},
+                 {"scoring_func", "sigmoid"},
+                 {"norm_topk_prob", true},
+                 {"routed_scaling_factor", 1.0},
+                 {"kv_lora_rank", 64},
+                 {"q_lora_rank", nullptr},
+                 {"qk_nope_head_dim", 16},
+                 {"qk_rope_head_dim", 16},
+                 {"v_head_dim", 32},
+                 {"max_position_embeddings", 4096},
+                 {"rms_norm_eps", 1e-6},
+                 {"tie_word_embeddings", false},
+                 {"hidden_act", "silu"}};
+  std::ofstream(model) << config;
+  std::vector<double> announced;
+  for (const std::string length : {"1024", "2048", "4096"}) {
+    const Json json = ParseResult(RunProgram({"train",
+                                              "--model",
+                                              model,
+                                              "--tokenizer",
+                                              StoriesModel(),
+                                              "--data",
+                                              text,
+                                              "--output",
+                                              scratch.path() + "/out" + length,
+                                              "--steps",
+                                              "1",
+                                              "--batch-size",
+                                              "8",
+                                              "--micro-batch-size",
+                                              "8",
+                                              "--sequence-length",
+                                              length,
+                                              "--products",
+                                              "f32",
+                                              "--held-out-share",
+                                              "0",
+                                              "--json"}));
+    announced.push_back(json["estimated_bytes"].get<double>());
+    const double peak = json["peak_bytes"].get<double>();
+    EXPECT_NEAR(announced.back() / peak, 1, 0.1) << length << ": " << peak;
+  }
+  EXPECT_NEAR((announced[2] - announced[1]) / (announced[1] - announced[0]), 2, 0.02);
+}
+
 TEST(Evaluate, PrintsLogitsOfEachPosition) {
   const Json json = ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "logits",
                                             "--token-ids", "0,861,628", "--precision", "f32"}));
