@@ -44,6 +44,19 @@ TEST(Throughput, CountsPromptAndDecodedTokensApart) {
   EXPECT_NE(engine.submitted[0].prompt_token_ids, engine.submitted[2].prompt_token_ids);
 }
 
+TEST(Throughput, DecodesFromAnEmptyContextAfterOneToken) {
+  FakeEngine engine;
+  ThroughputOptions options;
+  options.prompt_tokens = 1;
+  options.context_tokens = 0;
+  options.generate_tokens = 5;
+  options.num_repeats = 1;
+  MeasureThroughput(engine, options);
+  ASSERT_EQ(engine.submitted.size(), 4u);
+  EXPECT_EQ(engine.submitted[1].prompt_token_ids.size(), 1u);
+  EXPECT_EQ(ContextFor(options), 1 + 5 + 1u);
+}
+
 TEST(Throughput, RepeatsItsPromptsForASeed) {
   FakeEngine first, second, other;
   ThroughputOptions options;
