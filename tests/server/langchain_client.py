@@ -3,7 +3,7 @@
 
   tests/server/langchain_client.py BALEEN MODEL
 
-Needs tests/server/requirements-langchain.txt; exits 77 if that is not installed. Prints a line a
+Needs tests/server/requirements.txt; exits 77 if that is not installed. Prints a line a
 check in GoogleTest's manner.
 """
 import asyncio
@@ -19,7 +19,7 @@ try:
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_openai import ChatOpenAI
 except ImportError:
-    print("langchain-openai is not installed (tests/server/requirements-langchain.txt)")
+    print("langchain-openai is not installed (tests/server/requirements.txt)")
     sys.exit(77)
 
 from openai_client import Server, chat_model, name, run_checks
