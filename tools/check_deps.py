@@ -27,7 +27,7 @@ INTRINSICS = ("kernels/avx2", "kernels/avx512")
 # Third-party headers and the folders that may see them; None: every folder but include/.
 THIRD_PARTY = (
     (re.compile(r"^fmt/"), None),
-    (re.compile(r"^simdjson\.h$"), ("base", "formats", "tokenizer", "checkpoint", "server")),
+    (re.compile(r"^simdjson\.h$"), ("base", "formats", "tokenizer", "grammar", "checkpoint", "server")),
     (re.compile(r"^(immintrin|x86intrin)\.h$"), INTRINSICS),
     (re.compile(r"^(CLI/|histedit\.h$)"), ("cli",)),
     (re.compile(r"^nlohmann/"), ("cli", "server", "quantize")),

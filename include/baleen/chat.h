@@ -27,6 +27,14 @@ struct ChatMessage {
   std::string tool_call_id;          // tool: which call this answers
 };
 
+// How a model writes a call of a tool.
+enum class ToolCallFormat {
+  kNone,         // no way of its own
+  kDeepSeekV3,   // type, name, and a fenced JSON block between the markers
+  kDeepSeekV31,  // name and bare JSON between the markers
+  kKimiK2,       // id "functions.NAME:INDEX" and bare JSON between the markers
+};
+
 }  // namespace baleen
 
 #endif  // BALEEN_CHAT_H_

@@ -22,6 +22,7 @@
 
 #include "baleen/chat.h"
 #include "baleen/error.h"
+#include "baleen/grammar.h"
 #include "baleen/measure.h"
 #include "baleen/options.h"
 #include "baleen/request.h"
@@ -48,7 +49,9 @@ struct ModelInfo {
   std::string chat_template;          // its name; empty: none, or unknown
   std::string chat_template_problem;  // why it is unknown; empty: the model has none
   bool can_reason = false;            // answers may hold reasoning apart from the text
-  std::string isa;                    // the target that computes
+  bool can_choose_thinking = false;   // ... and ChatOptions::thinking says whether
+  ToolCallFormat tool_call_format = ToolCallFormat::kNone;
+  std::string isa;  // the target that computes
   size_t num_threads = 0;
   std::vector<std::string> notes;  // what a user should know: ignored config keys, ...
 };
@@ -136,6 +139,12 @@ class Engine {
                                  const ChatOptions& options = {}) const = 0;
   virtual std::unique_ptr<ReasoningSplitter> MakeReasoningSplitter(
       const EncodedChat& prompt) const = 0;
+
+  // Makes a grammar for this engine's vocabulary; what was compiled lately is remembered.
+  // Errors: kInvalidArgument, a schema or pattern that is broken, too large, or satisfied by
+  // nothing; kUnimplemented, a constraint under `strict` that cannot be enforced; kNotFound, no
+  // tokenizer.
+  virtual std::shared_ptr<const Grammar> CompileGrammar(const GrammarSpec& spec) const = 0;
 
   // Queues a request. Errors: kInvalidArgument, a parameter out of range, an id outside the
   // vocabulary, a prompt longer than the context; kResourceExhausted, too many tokens wait.

@@ -1,14 +1,17 @@
 // baleen/request.h: what can be asked of an engine, and what comes back.
 //
-// Plain data; the standard library only. Token counts and ids, times in seconds.
+// Plain data. Token counts and ids, times in seconds.
 #ifndef BALEEN_REQUEST_H_
 #define BALEEN_REQUEST_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "baleen/grammar.h"
 
 namespace baleen {
 
@@ -45,6 +48,9 @@ struct Request {
   int32_t num_logprobs = -1;            // alternatives reported for each token; -1: no logprobs
   int32_t num_prompt_logprobs = -1;     // the same for the prompt's tokens
   bool skip_special_tokens = true;      // in the text
+  // What the answer must look like, by Engine::CompileGrammar of the same engine: only tokens that
+  // lead there are sampled. The answer ends where nothing could follow.
+  std::shared_ptr<const Grammar> grammar;
 
   // Requests of one class share the engine by `share_id`, whatever it names: each share gets the
   // same number of tokens while it has work.

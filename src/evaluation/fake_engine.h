@@ -60,6 +60,10 @@ class FakeEngine : public Engine {
     return nullptr;
   }
 
+  std::shared_ptr<const Grammar> CompileGrammar(const GrammarSpec&) const override {
+    throw Error(ErrorCode::kUnimplemented, "no grammars");
+  }
+
   std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk,
                                      EndCallback on_end) override;
 

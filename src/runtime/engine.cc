@@ -23,6 +23,7 @@
 #include "model/forward.h"
 #include "runtime/block_pool.h"
 #include "runtime/generation.h"
+#include "runtime/grammars.h"
 #include "runtime/plan_memory.h"
 #include "runtime/scheduler.h"
 #include "runtime/scoring.h"
@@ -79,6 +80,11 @@ class EngineImpl final : public Engine {
     return text_.MakeReasoningSplitter(prompt);
   }
 
+  std::shared_ptr<const Grammar> CompileGrammar(const GrammarSpec& spec) const override {
+    text_.tokenizer();  // there must be one
+    return grammars_.Compile(spec);
+  }
+
   std::shared_ptr<Generation> Submit(Request request, ChunkCallback on_chunk,
                                      EndCallback on_end) override;
   Score ScoreTokens(ScoreRequest request) override;
@@ -106,6 +112,7 @@ class EngineImpl final : public Engine {
   Text text_;
   ModelInfo info_;
   Model model_;
+  mutable Grammars grammars_;  // guards itself
   CacheLayout cache_;
   ThreadPool pool_;
   kernels::KernelContext ctx_;
@@ -136,6 +143,7 @@ class EngineImpl final : public Engine {
 EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std::string note)
     : text_(std::move(checkpoint.text)),
       model_(checkpoint.config.model, std::move(checkpoint.weights)),
+      grammars_(text_.shared_tokenizer(), model_.config().vocab_size),
       pool_(options.num_threads == 0 ? CpusFor(options).size() : options.num_threads,
             CpusFor(options)),
       ctx_{.table = kernels::SelectKernels(options.isa),

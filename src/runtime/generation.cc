@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/check.h"
+
 namespace baleen {
 
 namespace {
@@ -33,6 +35,11 @@ GenerationSequence::GenerationSequence(Request request, size_t max_context_token
   priority = request_.priority;
   share_id = request_.share_id;
   cache_salt = request_.cache_salt;
+  if (request_.grammar) {
+    auto compiled = std::dynamic_pointer_cast<const grammar::CompiledGrammar>(request_.grammar);
+    BALEEN_CHECK(compiled != nullptr);  // no other kind exists
+    matcher_.emplace(std::move(compiled));
+  }
   if (tokenizer_) detokenizer_.emplace(*tokenizer_, request_.skip_special_tokens);
   completion_.prompt_tokens = num_prompt_tokens;
 }
@@ -54,7 +61,7 @@ bool GenerationSequence::IsStop(int32_t token_id) const {
   return std::ranges::find(request_.stop_token_ids, token_id) != request_.stop_token_ids.end();
 }
 
-GeneratedToken GenerationSequence::SampleToken(std::span<float> logits) {
+std::optional<GeneratedToken> GenerationSequence::SampleToken(std::span<float> logits) {
   std::vector<float> original;
   // Log-probabilities are the model's own; what follows changes the logits.
   if (request_.num_logprobs >= 0) original.assign(logits.begin(), logits.end());
@@ -64,8 +71,9 @@ GeneratedToken GenerationSequence::SampleToken(std::span<float> logits) {
       logits[static_cast<size_t>(id)] = std::numeric_limits<float>::lowest();
     }
   }
+  if (matcher_ && !matcher_->Mask(logits, request_.stop_token_ids)) return std::nullopt;
   const int32_t token_id = sampler_.Sample(logits);
-  if (request_.num_logprobs < 0) return {.token_id = token_id, .top = {}};
+  if (request_.num_logprobs < 0) return GeneratedToken{.token_id = token_id, .top = {}};
   return WithLogprobs(original, token_id, static_cast<size_t>(request_.num_logprobs));
 }
 
@@ -92,18 +100,25 @@ bool GenerationSequence::OnLogits(size_t position, std::span<float> logits) {
     completion_.finish_reason = FinishReason::kLength;
     return true;
   }
-  const GeneratedToken token = SampleToken(logits);
+  const std::optional<GeneratedToken> sampled = SampleToken(logits);
+  if (!sampled) {  // the caller's stop tokens forbid what the grammar wants
+    completion_.finish_reason = FinishReason::kLength;
+    return true;
+  }
+  const GeneratedToken& token = *sampled;
   if (IsStop(token.token_id)) {
     completion_.finish_reason = FinishReason::kStop;
     return true;
   }
   sampler_.Accept(token.token_id);
+  if (matcher_) matcher_->Accept(token.token_id);
   token_ids.push_back(token.token_id);
   completion_.tokens.push_back(token);
   std::string text;
   if (detokenizer_) text = stop_matcher_.Push(detokenizer_->Push(token.token_id));
   Emit({.text = std::move(text), .tokens = {token}, .prompt = {}});
-  if (stop_matcher_.stopped()) {
+  const bool is_whole = matcher_ && matcher_->is_finished();
+  if (stop_matcher_.stopped() || is_whole) {
     completion_.finish_reason = FinishReason::kStop;
     return true;
   }

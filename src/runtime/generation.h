@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "baleen/engine.h"
+#include "grammar/matcher.h"
 #include "runtime/sampler.h"
 #include "runtime/sequence.h"
 #include "runtime/stop_matcher.h"
@@ -40,12 +41,14 @@ class GenerationSequence final : public Sequence, public Generation {
 
   bool IsStop(int32_t token_id) const;
   void OnPromptLogits(size_t position, std::span<const float> logits);
-  GeneratedToken SampleToken(std::span<float> logits);
+  // Nothing if the grammar leaves none.
+  std::optional<GeneratedToken> SampleToken(std::span<float> logits);
   void Emit(Chunk chunk);
 
   Request request_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Sampler sampler_;
+  std::optional<grammar::Matcher> matcher_;
   std::optional<Detokenizer> detokenizer_;
   StopMatcher stop_matcher_;
   Engine::ChunkCallback on_chunk_;

@@ -37,6 +37,8 @@ void Text::Describe(ModelInfo& info) const {
   if (side_.chat_template) {
     info.chat_template = side_.chat_template->name();
     info.can_reason = side_.chat_template->can_reason();
+    info.can_choose_thinking = side_.chat_template->can_choose_thinking();
+    info.tool_call_format = side_.chat_template->tool_call_format();
   }
   if (!tokenizer_) info.notes.push_back(side_.tokenizer_problem);
 }

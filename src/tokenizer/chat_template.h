@@ -66,14 +66,6 @@ enum class ChatFormat {
   kKimiThinking,  // Kimi-K2-Thinking
 };
 
-// How the model writes a call of a tool.
-enum class ToolCallFormat {
-  kNone,
-  kDeepSeekV3,   // type, name, and a fenced JSON block between the markers
-  kDeepSeekV31,  // name and bare JSON between the markers
-  kKimiK2,       // id "functions.NAME:INDEX" and bare JSON between the markers
-};
-
 struct ChatTemplateOptions {
   bool add_generation_prompt = true;
   // Unset: the template's own default. Set against what the model can do: kInvalidArgument.
