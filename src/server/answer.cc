@@ -19,10 +19,27 @@ double SecondsSince(Clock::time_point begin) {
 
 std::string Event(const Json& json) { return "data: " + ToText(json) + "\n\n"; }
 
+// Tells of constraints that were left out, as far as a header may be long.
+void AddIgnored(const AnswerForm& form, HttpResponse& response) {
+  constexpr size_t kMaxHeaderBytes = 1000;
+  if (!form.grammar || form.grammar->ignored().empty()) return;
+  std::string value;
+  for (const std::string& note : form.grammar->ignored()) {
+    if (!value.empty()) value += "; ";
+    value += note;
+  }
+  if (value.size() > kMaxHeaderBytes) value.resize(kMaxHeaderBytes);
+  for (char& c : value) {
+    if (c < ' ' || c > '~') c = '?';  // a schema's own names may hold anything
+  }
+  response.headers.push_back({"X-Baleen-Ignored", std::move(value)});
+}
+
 // What a chunk says, apart by where it belongs.
 struct Delta {
   std::string reasoning;
   std::string content;
+  std::vector<ToolCallParser::Call> calls;
   std::vector<GeneratedToken> tokens;
   std::vector<GeneratedToken> prompt;
 };
@@ -31,12 +48,14 @@ struct Delta {
 struct Choice {
   std::shared_ptr<Generation> generation;
   std::unique_ptr<ReasoningSplitter> splitter;  // of a chat
+  std::optional<ToolCallParser> call_parser;    // of a chat with tools
   AnswerRecord record;
   std::unique_ptr<TextLogprobs> text_logprobs;  // of a streamed text completion
   Clock::time_point last_token;
   size_t num_tokens = 0;
   bool in_reasoning = false;
   bool begun = false;
+  bool has_calls = false;
 };
 
 class Answer : public std::enable_shared_from_this<Answer> {
@@ -56,6 +75,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
  private:
   void Submit(size_t index);
   void OnChunk(size_t index, const Chunk& chunk);
+  void ParseCalls(Choice& choice, Delta& delta, bool is_last);
   void OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error);
   void Take(size_t index, Delta delta);
   void Finish();
@@ -98,6 +118,8 @@ void Answer::Start() {
       choice.splitter = engine_.MakeReasoningSplitter(*prompt.chat);
       choice.in_reasoning = prompt.chat->starts_in_reasoning;
       if (engine_.info().can_reason) choice.record.reasoning = "";
+      if (plan_.form.has_tools) choice.call_parser.emplace(plan_.form.tool_call_format);
+      choice.record.is_named_call = plan_.form.is_named;
     }
     if (!plan_.is_chat && plan_.with_logprobs) {
       std::optional<int32_t> first;
@@ -124,6 +146,7 @@ void Answer::Start() {
     head.content_type = "text/event-stream; charset=utf-8";
     head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
     head.headers.push_back({"X-Request-Id", report_.id});
+    AddIgnored(plan_.form, head);
     exchange_->BeginStream(std::move(head), ": keep-alive\n\n");
   }
   exchange_->OnGone([generations = std::move(generations)] {
@@ -157,8 +180,11 @@ void Answer::Submit(size_t index) {
 
 void Answer::OnChunk(size_t index, const Chunk& chunk) {
   Choice& choice = choices_[index];
-  Delta delta = {
-      .reasoning = "", .content = chunk.text, .tokens = chunk.tokens, .prompt = chunk.prompt};
+  Delta delta = {.reasoning = "",
+                 .content = chunk.text,
+                 .calls = {},
+                 .tokens = chunk.tokens,
+                 .prompt = chunk.prompt};
   if (choice.splitter) {
     ReasoningSplitter::Delta split = choice.splitter->Push(chunk.text);
     delta.reasoning = std::move(split.reasoning);
@@ -177,7 +203,20 @@ void Answer::OnChunk(size_t index, const Chunk& chunk) {
     if (!delta.reasoning.empty()) choice.in_reasoning = true;
     if (choice.in_reasoning) report_.usage.reasoning_tokens += chunk.tokens.size();
   }
+  if (choice.call_parser) ParseCalls(choice, delta, false);
   Take(index, std::move(delta));
+}
+
+// Parts the delta's content from calls; `is_last` with what was held back.
+void Answer::ParseCalls(Choice& choice, Delta& delta, bool is_last) {
+  ToolCallParser::Delta parsed = choice.call_parser->Push(delta.content);
+  if (is_last) parsed.content += choice.call_parser->Flush().content;
+  delta.content = std::move(parsed.content);
+  delta.calls = std::move(parsed.calls);
+  for (ToolCallParser::Call& call : delta.calls) {
+    if (call.begins && call.id.empty()) call.id = NewId("call");
+    choice.has_calls = true;
+  }
 }
 
 void Answer::OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error) {
@@ -185,17 +224,21 @@ void Answer::OnEnd(size_t index, const Completion& completion, const std::except
   if (error) error_ = error;
   if (choice.splitter) {
     ReasoningSplitter::Delta rest = choice.splitter->Flush();
-    if (!rest.reasoning.empty() || !rest.content.empty()) {
-      Take(index, {.reasoning = std::move(rest.reasoning),
+    Delta delta = {.reasoning = std::move(rest.reasoning),
                    .content = std::move(rest.content),
+                   .calls = {},
                    .tokens = {},
-                   .prompt = {}});
+                   .prompt = {}};
+    if (choice.call_parser) ParseCalls(choice, delta, true);
+    if (!delta.reasoning.empty() || !delta.content.empty() || !delta.calls.empty()) {
+      Take(index, std::move(delta));
     }
   }
   Completion& end = choice.record.completion;
   end.finish_reason = completion.finish_reason;
   end.cached_tokens = completion.cached_tokens;
-  report_.finish_reason = FinishReasonName(completion.finish_reason);
+  report_.finish_reason =
+      FinishReasonName(completion.finish_reason, choice.has_calls, plan_.form.is_named);
   if (index % plan_.num_choices == 0) {
     report_.usage.cached_tokens += completion.cached_tokens;
     report_.queue_seconds = std::max(report_.queue_seconds, completion.queue_seconds);
@@ -220,6 +263,7 @@ void Answer::Take(size_t index, Delta delta) {
   if (plan_.stream) {
     const bool says_nothing =
         delta.content.empty() && delta.reasoning.empty() && delta.prompt.empty() &&
+        delta.calls.empty() &&
         (delta.tokens.empty() || !(plan_.with_logprobs || plan_.with_token_ids));
     if (!says_nothing) Send(StreamEvent(choice, index, delta, nullptr));
     return;
@@ -227,6 +271,10 @@ void Answer::Take(size_t index, Delta delta) {
   AnswerRecord& record = choice.record;
   record.content += delta.content;
   if (!delta.reasoning.empty()) record.reasoning = record.reasoning.value_or("") + delta.reasoning;
+  for (ToolCallParser::Call& call : delta.calls) {
+    if (call.begins) record.tool_calls.push_back({call.id, call.name, ""});
+    record.tool_calls[call.index].arguments_json += call.arguments;
+  }
   std::ranges::move(delta.tokens, std::back_inserter(record.completion.tokens));
   std::ranges::move(delta.prompt, std::back_inserter(record.completion.prompt));
 }
@@ -276,6 +324,7 @@ void Answer::SendWhole() {
   object["usage"] = UsageJson(report_.usage);
   HttpResponse response;
   response.headers.push_back({"X-Request-Id", report_.id});
+  AddIgnored(plan_.form, response);
   response.body = ToText(object);
   exchange_->Respond(std::move(response));
 }
@@ -306,6 +355,15 @@ Json Answer::ChatDelta(Choice& choice, const Delta& delta) const {
   }
   if (!delta.content.empty()) json["content"] = delta.content;
   if (!delta.reasoning.empty()) json["reasoning_content"] = delta.reasoning;
+  for (const ToolCallParser::Call& call : delta.calls) {
+    Json entry = {{"index", call.index}, {"function", {{"arguments", call.arguments}}}};
+    if (call.begins) {
+      entry["id"] = call.id;
+      entry["type"] = "function";
+      entry["function"]["name"] = call.name;
+    }
+    json["tool_calls"].push_back(std::move(entry));
+  }
   return json;
 }
 

@@ -198,7 +198,14 @@ ToolCall ReadToolCall(const Fields& call) {
   const auto name = function->String("name");
   if (!name) function->Refuse("name", "a string");
   tool_call.name = *name;
-  tool_call.arguments_json = function->String("arguments").value_or("{}");
+  tool_call.arguments_json = "{}";
+  if (const auto arguments = function->Any("arguments")) {
+    // A string to OpenAI; people send the object itself.
+    simdjson::dom::object object;
+    tool_call.arguments_json = arguments->get_object().get(object)
+                                   ? *function->String("arguments")
+                                   : std::string(simdjson::minify(object));
+  }
   return tool_call;
 }
 
@@ -229,37 +236,31 @@ ChatMessage ReadMessage(const Fields& fields) {
   return message;
 }
 
-// DeepSeek's `thinking`, the templates' own arguments, and OpenAI's effort "none".
-std::optional<bool> ReadThinking(const Fields& fields) {
+// DeepSeek's `thinking`, before the templates' own arguments, before OpenAI's effort.
+std::optional<bool> ReadThinking(const Fields& fields, const ModelInfo& info) {
   std::optional<bool> thinking;
-  if (const auto object = fields.Object("thinking")) {
-    const std::string type = object->String("type").value_or("");
-    if (type != "enabled" && type != "disabled") object->Refuse("type", "enabled or disabled");
-    thinking = type == "enabled";
+  if (const auto effort = fields.String("reasoning_effort")) {
+    const char* const known[] = {"none", "minimal", "low", "medium",
+                                 "high", "xhigh",   "max", "ultra"};
+    if (std::ranges::find(known, *effort) == std::end(known)) {
+      fields.Refuse("reasoning_effort", "none, minimal, low, medium, high, xhigh, max or ultra");
+    }
+    // How much is the model's affair: its template has no words for it.
+    if (*effort == "none" || info.can_choose_thinking) thinking = *effort != "none";
   }
   if (const auto arguments = fields.Object("chat_template_kwargs")) {
     for (const char* name : {"thinking", "enable_thinking"}) {
       if (const auto value = arguments->Bool(name)) thinking = value;
     }
   }
-  if (fields.String("reasoning_effort") == "none") thinking = false;
+  if (const auto object = fields.Object("thinking")) {
+    const std::string type = object->String("type").value_or("");
+    if (type != "enabled" && type != "disabled") object->Refuse("type", "enabled or disabled");
+    thinking = type == "enabled";
+  }
+  // A model that never reasons is free to be told so.
+  if (thinking == false && !info.can_reason) thinking.reset();
   return thinking;
-}
-
-// What would change the answer's form and is not done is refused, not forgotten.
-void RefuseUnsupported(const Fields& fields) {
-  if (const auto format = fields.Object("response_format")) {
-    const std::string type = format->String("type").value_or("");
-    if (type != "text") {
-      Refuse(fields, "response_format", "response_format: only type text is supported");
-    }
-  }
-  if (const auto tools = fields.Array("tools"); tools && tools->size() > 0) {
-    Refuse(fields, "tools", "tools are not supported");
-  }
-  if (const auto functions = fields.Array("functions"); functions && functions->size() > 0) {
-    Refuse(fields, "functions", "functions are not supported");
-  }
 }
 
 // Completions.
@@ -321,9 +322,13 @@ EncodedChat ReadChat(const Engine& engine, const Fields& fields) {
   }
   ChatOptions options;
   options.add_generation_prompt = fields.Bool("add_generation_prompt").value_or(true);
-  options.thinking = ReadThinking(fields);
-  // A model that never reasons is free to be told so.
-  if (options.thinking == false && !engine.info().can_reason) options.thinking.reset();
+  options.thinking = ReadThinking(fields, engine.info());
+  const ToolRequest tools = ReadTools(fields);
+  if (engine.info().tool_call_format == ToolCallFormat::kNone) {
+    SpellToolsAsText(tools, messages);
+  } else {
+    options.tools_json = tools.tools_json;
+  }
   try {
     return engine.RenderChat(messages, options);
   } catch (const Error& error) {
@@ -335,7 +340,9 @@ AnswerPlan PlanChat(const Engine& engine, const Fields& fields) {
   AnswerPlan plan;
   plan.is_chat = true;
   ReadCommon(fields, engine.info(), plan);
-  RefuseUnsupported(fields);
+  if (const auto functions = fields.Array("functions"); functions && functions->size() > 0) {
+    Refuse(fields, "functions", "functions are not supported: state them as tools");
+  }
   for (const char* name : {"max_tokens", "max_completion_tokens"}) {
     if (const auto value = fields.Integer(name, 1, kMaxInt)) {
       plan.request.max_tokens = static_cast<size_t>(*value);
@@ -350,6 +357,10 @@ AnswerPlan PlanChat(const Engine& engine, const Fields& fields) {
   PromptPlan prompt;
   prompt.chat = ReadChat(engine, fields);
   prompt.token_ids = prompt.chat->token_ids;
+  plan.form = ReadAnswerForm(engine, fields, *prompt.chat);
+  plan.request.grammar = plan.form.grammar;
+  // Marks of calls are control tokens; the parser takes them out.
+  if (plan.form.has_tools) plan.request.skip_special_tokens = false;
   plan.prompts.push_back(std::move(prompt));
   CheckLengths(fields, engine.info(), "messages", plan);
   return plan;

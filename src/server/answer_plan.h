@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "baleen/engine.h"
+#include "server/answer_form.h"
 #include "server/fields.h"
 
 namespace baleen {
@@ -31,6 +32,7 @@ struct AnswerPlan {
   bool stream_usage = false;
   bool with_logprobs = false;
   bool with_token_ids = false;
+  AnswerForm form;  // of a chat
 };
 
 // Of /v1/chat/completions and /v1/completions.

@@ -63,7 +63,8 @@ Json Envelope(const Engine& engine, std::string_view id_prefix, std::string_view
 }
 
 void AddEnd(const AnswerRecord& answer, Json& choice) {
-  choice["finish_reason"] = FinishReasonName(answer.completion.finish_reason);
+  choice["finish_reason"] = FinishReasonName(answer.completion.finish_reason,
+                                             !answer.tool_calls.empty(), answer.is_named_call);
   if (!answer.with_token_ids) return;
   Json ids = Json::array();
   for (const GeneratedToken& token : answer.completion.tokens) ids.push_back(token.token_id);
@@ -96,6 +97,12 @@ const char* FinishReasonName(FinishReason reason) {
       return "abort";
   }
   return "abort";
+}
+
+// As OpenAI has it: a function that was forced is no reason of its own.
+const char* FinishReasonName(FinishReason reason, bool has_calls, bool is_named) {
+  const bool is_call = reason == FinishReason::kStop && has_calls && !is_named;
+  return is_call ? "tool_calls" : FinishReasonName(reason);
 }
 
 std::string NewId(std::string_view prefix) {
@@ -174,6 +181,16 @@ Json TextLogprobs::Take(const std::vector<GeneratedToken>& tokens) {
 Json ChatChoiceJson(const Engine& engine, const AnswerRecord& answer, size_t index) {
   Json message = {{"role", "assistant"}, {"content", answer.content}, {"refusal", nullptr}};
   if (answer.reasoning) message["reasoning_content"] = *answer.reasoning;
+  if (!answer.tool_calls.empty()) {
+    if (answer.content.empty()) message["content"] = nullptr;
+    Json calls = Json::array();
+    for (const ToolCall& call : answer.tool_calls) {
+      calls.push_back({{"id", call.id},
+                       {"type", "function"},
+                       {"function", {{"name", call.name}, {"arguments", call.arguments_json}}}});
+    }
+    message["tool_calls"] = std::move(calls);
+  }
   Json choice = {{"index", index}, {"message", std::move(message)}, {"logprobs", nullptr}};
   if (answer.with_logprobs) choice["logprobs"] = ChatLogprobsJson(engine, answer.completion.tokens);
   AddEnd(answer, choice);

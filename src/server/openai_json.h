@@ -22,8 +22,10 @@ struct AnswerRecord {
   Completion completion;
   std::string content;                   // the text without reasoning
   std::optional<std::string> reasoning;  // unset: this model's answers hold none
+  std::vector<ToolCall> tool_calls;
   bool with_logprobs = false;
   bool with_token_ids = true;
+  bool is_named_call = false;  // the client chose the function
   // Set: a text completion repeats its prompt, whose text this is; completion.prompt has the
   // logprobs.
   std::optional<std::string> echo;
@@ -67,6 +69,8 @@ struct Usage {
 Json UsageJson(const Usage& usage);
 
 const char* FinishReasonName(FinishReason reason);
+// Of an answer that holds calls; `is_named`: of the function that the client chose.
+const char* FinishReasonName(FinishReason reason, bool has_calls, bool is_named);
 
 // "chatcmpl-" and 24 hexadecimal digits.
 std::string NewId(std::string_view prefix);

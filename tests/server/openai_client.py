@@ -53,12 +53,12 @@ class Server:
         self.process.wait(60)
 
 
-def chat_model(model, folder):
+def chat_model(model, folder, template=GOLDEN):
     """The model's files with a program of the golden template's words."""
     for file in pathlib.Path(model).resolve().iterdir():
         os.symlink(file, folder / file.name)
     golden = json.loads((ROOT / "tests/golden/chat_templates.json").read_text())
-    item = next(i for i in golden["templates"] if i["name"] == GOLDEN)
+    item = next(i for i in golden["templates"] if i["name"] == template)
     texts = "".join("{{ '%s' }}" % text.replace("\n", "\\n") for text in item["texts"])
     (folder / "chat_template.jinja").write_text(texts + "{% " + " ".join(item["names"]) + " %}")
     return folder

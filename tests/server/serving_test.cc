@@ -312,8 +312,8 @@ TEST_F(ServingTest, WhatIsWrongIsNamed) {
          {{{"role", "user"}, {"content", {{{"type", "image_url"}, {"image_url", "x"}}}}}}}},
        "messages[0].content"},
       {{{"messages", hi}, {"top_logprobs", 3}}, "top_logprobs"},
-      {{{"messages", hi}, {"response_format", {{"type", "json_object"}}}}, "response_format"},
-      {{{"messages", hi}, {"tools", {{{"type", "function"}}}}}, "tools"},
+      {{{"messages", hi}, {"response_format", {{"type", "xml"}}}}, "response_format.type"},
+      {{{"messages", hi}, {"tools", {{{"type", "function"}}}}}, "tools[0].function"},
       {{{"messages", hi}, {"thinking", {{"type", "maybe"}}}}, "thinking.type"},
   };
   for (const auto& [request, param] : chats) {
