@@ -69,9 +69,10 @@ function(baleen_test name)
   baleen_program(${name} MODULES ${ARG_MODULES} SOURCES ${ARG_SOURCES}
                  LIBRARIES GTest::gtest_main ${ARG_LIBRARIES})
   # Most of what the compiler does for a test is to read headers that its neighbours read too, and to
-  # optimise what runs once. What it tests has flags of its own.
+  # optimise what runs once. Not -O0: of a template that both instantiate, the linker may keep the
+  # test's copy.
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  target_compile_options(${name} PRIVATE -O0)
+  target_compile_options(${name} PRIVATE -O1)
   target_compile_definitions(${name} PRIVATE
     BALEEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALEEN_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(NOT ARG_SHARDS)

@@ -381,7 +381,7 @@ TEST(Grammar, MasksAgreeWithBytes) {
   size_t num_allowed = 0;
   for (const GrammarSpec& spec : specs) {
     const auto grammar = TestGrammar(spec);
-    for (int walk = 0; walk < 20; ++walk) {
+    for (int walk = 0; walk < 8; ++walk) {
       Matcher matcher(grammar);
       for (int step = 0; step < 40 && !matcher.is_finished(); ++step) {
         const TokenBitmask mask = matcher.AllowedTokens();
