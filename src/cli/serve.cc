@@ -1,4 +1,5 @@
 // cli/serve.cc: `baleen serve`: a model behind OpenAI's API until somebody says stop.
+#include <filesystem>
 #include <future>
 #include <memory>
 #include <string>
@@ -135,6 +136,12 @@ constexpr const char* kSageMakerModel = "/opt/ml/model";
 // SageMaker runs `baleen serve` and nothing more.
 void ApplySageMaker(ServeFlags& flags) {
   if (flags.engine.model().empty()) {
+    if (!std::filesystem::exists(kSageMakerModel)) {
+      Throw(ErrorCode::kInvalidArgument,
+            "MODEL is required (only SageMaker, where it is {}, does without); try baleen serve "
+            "--help",
+            kSageMakerModel);
+    }
     flags.for_sagemaker = true;
     flags.engine.set_model(kSageMakerModel);
   }
