@@ -21,8 +21,9 @@ namespace baleen::kernels::generic {
 
 inline constexpr size_t kOuterBlockK = 256, kOuterBlockM = 192;
 
-// Blocks of K are of one size, nearly.
+// Blocks of K are of one size, nearly. An expert without tokens has no K at all.
 BALEEN_INLINE size_t OuterDepth(size_t K) {
+  if (K == 0) return 0;
   const size_t num_blocks = (K + kOuterBlockK - 1) / kOuterBlockK;
   return (K + num_blocks - 1) / num_blocks;
 }
