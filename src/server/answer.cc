@@ -13,10 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double SecondsSince(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 std::string Event(const Json& json) { return "data: " + ToText(json) + "\n\n"; }
 
 // Tells of constraints that were left out, as far as a header may be long.
@@ -46,7 +42,6 @@ struct Delta {
 
 // One answer to one prompt.
 struct Choice {
-  std::shared_ptr<Generation> generation;
   std::unique_ptr<ReasoningSplitter> splitter;  // of a chat
   std::optional<ToolCallParser> call_parser;    // of a chat with tools
   AnswerRecord record;
@@ -58,29 +53,23 @@ struct Choice {
   bool has_calls = false;
 };
 
-class Answer : public std::enable_shared_from_this<Answer> {
+class Answer : public Reply {
  public:
   Answer(Engine& engine, AnswerPlan plan, std::string id, std::string model,
          std::shared_ptr<Exchange> exchange, AnswerHooks hooks)
-      : engine_(engine),
-        plan_(std::move(plan)),
-        model_(std::move(model)),
-        exchange_(std::move(exchange)),
-        hooks_(std::move(hooks)) {
-    report_.id = std::move(id);
-  }
+      : Reply(engine, std::move(id), std::move(model), std::move(exchange), std::move(hooks)),
+        plan_(std::move(plan)) {}
 
   void Start();
 
  private:
-  void Submit(size_t index);
+  Pass MakePass(size_t index);
   void OnChunk(size_t index, const Chunk& chunk);
   void ParseCalls(Choice& choice, Delta& delta, bool is_last);
-  void OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error);
+  void OnEnd(size_t index, const Completion& completion);
   void Take(size_t index, Delta delta);
-  void Finish();
-  void SendWhole();
-  void SendError(const ApiError& error);
+  void SendEnd() override;
+  void SendError(HttpResponse response) override;
 
   Json Object(const char* suffix) const;
   std::string StreamEvent(Choice& choice, size_t index, const Delta& delta,
@@ -88,25 +77,15 @@ class Answer : public std::enable_shared_from_this<Answer> {
   Json ChatDelta(Choice& choice, const Delta& delta) const;
   void Send(std::string event) { exchange_->Write(std::move(event)); }
 
-  Engine& engine_;
   const AnswerPlan plan_;
-  const std::string model_;
-  const std::shared_ptr<Exchange> exchange_;
-  const AnswerHooks hooks_;
   const int64_t created_ = UnixSeconds();
-  const Clock::time_point begin_ = Clock::now();
-
   std::vector<Choice> choices_;  // of the first prompt, of the second, ...
-  size_t num_running_ = 0;
-  std::string last_event_;  // held back until the request is accounted for
-  std::exception_ptr error_;
-  AnswerReport report_;
+  std::string last_event_;       // held back until the request is accounted for
 };
 
 void Answer::Start() {
   const size_t n = plan_.num_choices;
   choices_.resize(plan_.prompts.size() * n);
-  num_running_ = choices_.size();
   for (size_t i = 0; i < choices_.size(); ++i) {
     const PromptPlan& prompt = plan_.prompts[i / n];
     Choice& choice = choices_[i];
@@ -131,53 +110,27 @@ void Answer::Start() {
   report_.num_choices = choices_.size();
   report_.max_tokens = plan_.request.max_tokens.value_or(0);
 
-  std::vector<std::shared_ptr<Generation>> generations;
-  try {
-    for (size_t i = 0; i < choices_.size(); ++i) {
-      Submit(i);
-      generations.push_back(choices_[i].generation);
-    }
-  } catch (...) {
-    for (const auto& generation : generations) generation->Cancel();
-    throw;
+  std::vector<Pass> passes;
+  for (size_t i = 0; i < choices_.size(); ++i) passes.push_back(MakePass(i));
+  if (!plan_.stream) {
+    SubmitAll(std::move(passes));
+    return;
   }
-  if (plan_.stream) {
-    HttpResponse head;
-    head.content_type = "text/event-stream; charset=utf-8";
-    head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
-    head.headers.push_back({"X-Request-Id", report_.id});
-    AddIgnored(plan_.form, head);
-    exchange_->BeginStream(std::move(head), ": keep-alive\n\n");
-  }
-  exchange_->OnGone([generations = std::move(generations)] {
-    for (const auto& generation : generations) generation->Cancel();
-  });
+  HttpResponse head;
+  head.content_type = "text/event-stream; charset=utf-8";
+  head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+  head.headers.push_back({"X-Request-Id", report_.id});
+  AddIgnored(plan_.form, head);
+  SubmitAll(std::move(passes), &head);
 }
 
-void Answer::Submit(size_t index) {
-  const PromptPlan& prompt = plan_.prompts[index / plan_.num_choices];
+Reply::Pass Answer::MakePass(size_t index) {
   Request request = plan_.request;
-  request.prompt_token_ids = prompt.token_ids;
+  request.prompt_token_ids = plan_.prompts[index / plan_.num_choices].token_ids;
   if (request.sampling.seed) *request.sampling.seed += index % plan_.num_choices;
-  // The engine's thread hands over and goes on.
-  const auto self = shared_from_this();
-  choices_[index].generation = engine_.Submit(
-      std::move(request),
-      [self, index](const Chunk& chunk) {
-        self->exchange_->Post([self, index, chunk] { self->OnChunk(index, chunk); });
-      },
-      [self, index](const Completion& completion, std::exception_ptr error) {
-        // The texts and tokens have come by chunks.
-        Completion end;
-        end.finish_reason = completion.finish_reason;
-        end.cached_tokens = completion.cached_tokens;
-        end.queue_seconds = completion.queue_seconds;
-        end.prefill_seconds = completion.prefill_seconds;
-        end.decode_seconds = completion.decode_seconds;
-        end.prompt_machine_seconds = completion.prompt_machine_seconds;
-        end.answer_machine_seconds = completion.answer_machine_seconds;
-        self->exchange_->Post([self, index, end, error] { self->OnEnd(index, end, error); });
-      });
+  return {.request = std::move(request),
+          .on_chunk = [this, index](const Chunk& chunk) { OnChunk(index, chunk); },
+          .on_end = [this, index](const Completion& completion) { OnEnd(index, completion); }};
 }
 
 void Answer::OnChunk(size_t index, const Chunk& chunk) {
@@ -197,7 +150,7 @@ void Answer::OnChunk(size_t index, const Chunk& chunk) {
     if (choice.num_tokens > 0) {
       report_.token_gaps.push_back(std::chrono::duration<float>(now - choice.last_token).count());
     }
-    if (report_.first_token_seconds == 0) report_.first_token_seconds = SecondsSince(begin_);
+    if (report_.first_token_seconds == 0) report_.first_token_seconds = SecondsSinceBegin();
     choice.last_token = now;
     choice.num_tokens += chunk.tokens.size();
     report_.usage.completion_tokens += chunk.tokens.size();
@@ -221,9 +174,8 @@ void Answer::ParseCalls(Choice& choice, Delta& delta, bool is_last) {
   }
 }
 
-void Answer::OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error) {
+void Answer::OnEnd(size_t index, const Completion& completion) {
   Choice& choice = choices_[index];
-  if (error) error_ = error;
   if (choice.splitter) {
     ReasoningSplitter::Delta rest = choice.splitter->Flush();
     Delta delta = {.reasoning = std::move(rest.reasoning),
@@ -241,24 +193,14 @@ void Answer::OnEnd(size_t index, const Completion& completion, const std::except
   end.cached_tokens = completion.cached_tokens;
   report_.finish_reason =
       FinishReasonName(completion.finish_reason, choice.has_calls, plan_.form.is_named);
-  if (index % plan_.num_choices == 0) {
-    report_.usage.cached_tokens += completion.cached_tokens;
-    report_.queue_seconds = std::max(report_.queue_seconds, completion.queue_seconds);
+  if (index % plan_.num_choices == 0) report_.usage.cached_tokens += completion.cached_tokens;
+  if (!plan_.stream || has_failed()) return;
+  std::string event = StreamEvent(choice, index, {}, report_.finish_reason);
+  if (is_last()) {
+    last_event_ = std::move(event);
+  } else {
+    Send(std::move(event));
   }
-  report_.prefill_seconds += completion.prefill_seconds;
-  report_.decode_seconds += completion.decode_seconds;
-  report_.prompt_machine_seconds += completion.prompt_machine_seconds;
-  report_.answer_machine_seconds += completion.answer_machine_seconds;
-  --num_running_;
-  if (plan_.stream && !error_) {
-    std::string event = StreamEvent(choice, index, {}, report_.finish_reason);
-    if (num_running_ > 0) {
-      Send(std::move(event));
-    } else {
-      last_event_ = std::move(event);
-    }
-  }
-  if (num_running_ == 0) Finish();
 }
 
 // The one place where a delta becomes part of the answer.
@@ -283,29 +225,7 @@ void Answer::Take(size_t index, Delta delta) {
   std::ranges::move(delta.prompt, std::back_inserter(record.completion.prompt));
 }
 
-void Answer::Finish() {
-  report_.total_seconds = SecondsSince(begin_);
-  if (error_) report_.finish_reason = "error";
-  const auto self = shared_from_this();
-  const auto then = [self](bool ok) {
-    self->exchange_->Post([self, ok] {
-      try {
-        if (self->error_) std::rethrow_exception(self->error_);
-        if (!ok) throw ApiError(500, "the request could not be accounted for; try again");
-        self->SendWhole();
-      } catch (const std::exception& error) {
-        self->SendError(ToApiError(error));
-      }
-    });
-  };
-  if (hooks_.on_end) {
-    hooks_.on_end(report_, then);
-  } else {
-    then(true);
-  }
-}
-
-void Answer::SendWhole() {
+void Answer::SendEnd() {
   if (plan_.stream) {
     Send(std::move(last_event_));
     if (plan_.stream_usage) {
@@ -333,10 +253,9 @@ void Answer::SendWhole() {
   exchange_->Respond(std::move(response));
 }
 
-void Answer::SendError(const ApiError& error) {
-  HttpResponse response = ErrorResponse(error);
+void Answer::SendError(HttpResponse response) {
   if (!plan_.stream) {
-    exchange_->Respond(std::move(response));
+    Reply::SendError(std::move(response));
     return;
   }
   Send("data: " + response.body + "\n\n");

@@ -9,39 +9,15 @@
 #ifndef BALEEN_SERVER_ANSWER_H_
 #define BALEEN_SERVER_ANSWER_H_
 
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "baleen/engine.h"
 #include "server/answer_plan.h"
 #include "server/http.h"
-#include "server/openai_json.h"
+#include "server/reply.h"
 
 namespace baleen {
-
-// What one request took, for those who count and charge.
-struct AnswerReport {
-  std::string id;
-  Usage usage;
-  const char* finish_reason = "stop";  // of the choice that ended last; "abort": nobody waited
-  size_t num_choices = 0;
-  size_t max_tokens = 0;  // that were asked for; 0: no limit
-  double queue_seconds = 0;
-  double prefill_seconds = 0;
-  double decode_seconds = 0;
-  double prompt_machine_seconds = 0;
-  double answer_machine_seconds = 0;
-  double first_token_seconds = 0;  // since the request; 0: there was none
-  double total_seconds = 0;
-  std::vector<float> token_gaps;  // seconds between tokens of a choice
-};
-
-struct AnswerHooks {
-  // Called once, when all choices have ended. The client hears of the end after `then` was called,
-  // on any thread; with false, that the request failed.
-  std::function<void(const AnswerReport&, std::function<void(bool ok)> then)> on_end;
-};
 
 // Submits the plan's generations and answers by them. Throws what Engine::Submit throws; then
 // nothing was sent. `model`: the name that the client used.

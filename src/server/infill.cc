@@ -79,7 +79,6 @@ Json Select(const Json& object, const std::vector<std::string>& names) {
 // One answer to the plan's prompt.
 struct Choice {
   explicit Choice(size_t min_indent) : limit(min_indent) {}
-  std::shared_ptr<Generation> generation;
   IndentLimit limit;
   std::string content;
   Completion end;  // without text and tokens
@@ -88,87 +87,52 @@ struct Choice {
   bool out_of_time = false;
 };
 
-class Infill : public std::enable_shared_from_this<Infill> {
+class Infill : public Reply {
  public:
   Infill(Engine& engine, InfillPlan plan, std::string id, std::string model,
          std::shared_ptr<Exchange> exchange, AnswerHooks hooks)
-      : engine_(engine),
-        plan_(std::move(plan)),
-        model_(std::move(model)),
-        exchange_(std::move(exchange)),
-        hooks_(std::move(hooks)) {
-    report_.id = std::move(id);
-  }
+      : Reply(engine, std::move(id), std::move(model), std::move(exchange), std::move(hooks)),
+        plan_(std::move(plan)) {}
 
   void Start();
 
  private:
-  void Submit(size_t index);
   void OnChunk(size_t index, const Chunk& chunk);
-  void OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error);
-  void Finish();
-  void Send();
+  void OnEnd(size_t index, const Completion& completion);
+  void SendEnd() override;
+  void SendError(HttpResponse response) override;
   Json Object(size_t index) const;
   Json Timings(const Choice& choice) const;
   size_t prompt_tokens() const { return plan_.answer.prompts[0].token_ids.size(); }
 
-  Engine& engine_;
   const InfillPlan plan_;
-  const std::string model_;
-  const std::shared_ptr<Exchange> exchange_;
-  const AnswerHooks hooks_;
-  const Clock::time_point begin_ = Clock::now();
   std::vector<Choice> choices_;
-  size_t num_running_ = 0;
   std::string last_event_;  // held back until the request is accounted for
-  std::exception_ptr error_;
-  AnswerReport report_;
 };
 
 void Infill::Start() {
   const size_t n = plan_.answer.num_choices;
   for (size_t i = 0; i < n; ++i) choices_.emplace_back(plan_.min_indent);
-  num_running_ = n;
   report_.num_choices = n;
   report_.max_tokens = plan_.answer.request.max_tokens.value_or(0);
   report_.usage.prompt_tokens = prompt_tokens();
-  std::vector<std::shared_ptr<Generation>> generations;
-  try {
-    for (size_t i = 0; i < n; ++i) {
-      Submit(i);
-      generations.push_back(choices_[i].generation);
-    }
-  } catch (...) {
-    for (const auto& generation : generations) generation->Cancel();
-    throw;
+  std::vector<Pass> passes;
+  for (size_t i = 0; i < n; ++i) {
+    Request request = plan_.answer.request;
+    request.prompt_token_ids = plan_.answer.prompts[0].token_ids;
+    if (request.sampling.seed) *request.sampling.seed += i;
+    passes.push_back({.request = std::move(request),
+                      .on_chunk = [this, i](const Chunk& chunk) { OnChunk(i, chunk); },
+                      .on_end = [this, i](const Completion& completion) { OnEnd(i, completion); }});
   }
-  if (plan_.answer.stream) {
-    HttpResponse head;
-    head.content_type = "text/event-stream; charset=utf-8";
-    head.headers = {{"Cache-Control", "no-cache"}, {"X-Request-Id", report_.id}};
-    exchange_->BeginStream(std::move(head), ": keep-alive\n\n");
+  if (!plan_.answer.stream) {
+    SubmitAll(std::move(passes));
+    return;
   }
-  exchange_->OnGone([generations = std::move(generations)] {
-    for (const auto& generation : generations) generation->Cancel();
-  });
-}
-
-void Infill::Submit(size_t index) {
-  Request request = plan_.answer.request;
-  request.prompt_token_ids = plan_.answer.prompts[0].token_ids;
-  if (request.sampling.seed) *request.sampling.seed += index;
-  const auto self = shared_from_this();
-  choices_[index].generation = engine_.Submit(
-      std::move(request),
-      [self, index](const Chunk& chunk) {
-        self->exchange_->Post([self, index, chunk] { self->OnChunk(index, chunk); });
-      },
-      [self, index](const Completion& completion, std::exception_ptr error) {
-        Completion end = completion;
-        end.text.clear();
-        end.tokens.clear();
-        self->exchange_->Post([self, index, end, error] { self->OnEnd(index, end, error); });
-      });
+  HttpResponse head;
+  head.content_type = "text/event-stream; charset=utf-8";
+  head.headers = {{"Cache-Control", "no-cache"}, {"X-Request-Id", report_.id}};
+  SubmitAll(std::move(passes), &head);
 }
 
 void Infill::OnChunk(size_t index, const Chunk& chunk) {
@@ -177,7 +141,7 @@ void Infill::OnChunk(size_t index, const Chunk& chunk) {
   const Clock::time_point now = Clock::now();
   if (!chunk.tokens.empty()) {
     if (choice.num_tokens == 0) choice.first_token = now;
-    if (report_.first_token_seconds == 0) report_.first_token_seconds = SecondsBetween(begin_, now);
+    if (report_.first_token_seconds == 0) report_.first_token_seconds = SecondsSinceBegin();
     choice.num_tokens += chunk.tokens.size();
     report_.usage.completion_tokens += chunk.tokens.size();
   }
@@ -194,61 +158,40 @@ void Infill::OnChunk(size_t index, const Chunk& chunk) {
   }
   choice.out_of_time = plan_.max_predict_seconds > 0 && choice.limit.has_newline() &&
                        SecondsBetween(choice.first_token, now) > plan_.max_predict_seconds;
-  if (choice.limit.stopped() || choice.out_of_time) choice.generation->Cancel();
+  if (choice.limit.stopped() || choice.out_of_time) Cancel(index);
 }
 
-void Infill::OnEnd(size_t index, const Completion& completion, const std::exception_ptr& error) {
+void Infill::OnEnd(size_t index, const Completion& completion) {
   Choice& choice = choices_[index];
-  if (error) error_ = error;
   choice.end = completion;
   const std::string rest = choice.limit.Flush();
   choice.content += rest;
-  if (plan_.answer.stream && !error) {
+  if (plan_.answer.stream && !has_failed()) {
     // The last event holds all that the earlier ones do not.
     Json object = Object(index);
     object["content"] = rest;
     std::string event = "data: " + ToText(Select(object, plan_.response_fields)) + "\n\n";
-    if (num_running_ > 1) {
-      exchange_->Write(std::move(event));
-    } else {
+    if (is_last()) {
       last_event_ = std::move(event);
+    } else {
+      exchange_->Write(std::move(event));
     }
   }
   const bool cut = choice.limit.stopped() || choice.out_of_time;
   report_.finish_reason = cut ? "stop" : FinishReasonName(completion.finish_reason);
   if (index == 0) report_.usage.cached_tokens = completion.cached_tokens;
-  report_.queue_seconds = std::max(report_.queue_seconds, completion.queue_seconds);
-  report_.prefill_seconds += completion.prefill_seconds;
-  report_.decode_seconds += completion.decode_seconds;
-  report_.prompt_machine_seconds += completion.prompt_machine_seconds;
-  report_.answer_machine_seconds += completion.answer_machine_seconds;
-  if (--num_running_ == 0) Finish();
 }
 
-void Infill::Finish() {
-  report_.total_seconds = SecondsBetween(begin_, Clock::now());
-  if (error_) report_.finish_reason = "error";
-  const auto self = shared_from_this();
-  hooks_.on_end(report_, [self](bool ok) {
-    self->exchange_->Post([self, ok] {
-      try {
-        if (self->error_) std::rethrow_exception(self->error_);
-        if (!ok) throw ApiError(500, "the request could not be accounted for; try again");
-        self->Send();
-      } catch (const std::exception& error) {
-        HttpResponse response = ErrorResponse(ToApiError(error));
-        if (self->plan_.answer.stream) {
-          self->exchange_->Write("data: " + response.body + "\n\n");
-          self->exchange_->EndStream();
-        } else {
-          self->exchange_->Respond(std::move(response));
-        }
-      }
-    });
-  });
+void Infill::SendError(HttpResponse response) {
+  if (!plan_.answer.stream) {
+    Reply::SendError(std::move(response));
+    return;
+  }
+  exchange_->Write("data: " + response.body + "\n\n");
+  exchange_->EndStream();
 }
 
-void Infill::Send() {
+void Infill::SendEnd() {
   if (plan_.answer.stream) {
     exchange_->Write(last_event_);
     exchange_->EndStream();

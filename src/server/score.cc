@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -19,7 +18,6 @@ using simdjson::dom::element;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Ids = std::vector<int32_t>;
 
 constexpr size_t kMaxItems = 1024;
@@ -96,93 +94,56 @@ LengthNormalize ReadNormalize(const Fields& fields) {
   fields.Refuse("length_normalize", "none, tokens or bytes");
 }
 
-class Scoring : public std::enable_shared_from_this<Scoring> {
+class Scoring : public Reply {
  public:
   Scoring(Engine& engine, ScorePlan plan, std::string id, std::string model,
           std::shared_ptr<Exchange> exchange, AnswerHooks hooks)
-      : engine_(engine),
-        plan_(std::move(plan)),
-        model_(std::move(model)),
-        exchange_(std::move(exchange)),
-        hooks_(std::move(hooks)) {
-    report_.id = std::move(id);
-  }
+      : Reply(engine, std::move(id), std::move(model), std::move(exchange), std::move(hooks)),
+        plan_(std::move(plan)) {}
 
   void Start();
 
  private:
-  void SubmitPrompt(size_t item);
+  Pass PromptPass(size_t item);
   void SubmitLabels(size_t item);
-  void Submit(Request request, std::function<void(const Completion&)> on_end);
-  void Finish();
-  void Send();
+  // A pass whose end matters unless it was cancelled or failed.
+  Pass MakePass(Request request, std::function<void(const Completion&)> on_end);
+  void SendEnd() override;
 
-  Engine& engine_;
   const ScorePlan plan_;
-  const std::string model_;
-  const std::shared_ptr<Exchange> exchange_;
-  const AnswerHooks hooks_;
-  const Clock::time_point begin_ = Clock::now();
   std::vector<std::vector<double>> logprobs_;  // [item][label]
-  std::vector<std::shared_ptr<Generation>> generations_;
-  size_t num_running_ = 0;
-  bool gone_ = false;
-  std::exception_ptr error_;
-  AnswerReport report_;
 };
 
 void Scoring::Start() {
   logprobs_.assign(plan_.prompts.size(), std::vector<double>(plan_.labels.size()));
   report_.num_choices = plan_.prompts.size();
-  try {
-    for (size_t i = 0; i < plan_.prompts.size(); ++i) SubmitPrompt(i);
-  } catch (...) {
-    for (const auto& generation : generations_) generation->Cancel();
-    throw;
-  }
-  exchange_->OnGone([weak = weak_from_this()] {
-    const auto self = weak.lock();
-    if (!self) return;
-    self->gone_ = true;
-    for (const auto& generation : self->generations_) generation->Cancel();
-  });
+  std::vector<Pass> passes;
+  for (size_t i = 0; i < plan_.prompts.size(); ++i) passes.push_back(PromptPass(i));
+  SubmitAll(std::move(passes));
 }
 
-void Scoring::Submit(Request request, std::function<void(const Completion&)> on_end) {
-  const auto self = shared_from_this();
-  ++num_running_;
-  generations_.push_back(engine_.Submit(
-      std::move(request), {}, [self, on_end](const Completion& completion, std::exception_ptr e) {
-        self->exchange_->Post([self, on_end, completion, e] {
-          if (e) self->error_ = e;
-          self->report_.queue_seconds =
-              std::max(self->report_.queue_seconds, completion.queue_seconds);
-          self->report_.prefill_seconds += completion.prefill_seconds;
-          self->report_.prompt_machine_seconds += completion.prompt_machine_seconds;
-          self->report_.answer_machine_seconds += completion.answer_machine_seconds;
-          try {
+Reply::Pass Scoring::MakePass(Request request, std::function<void(const Completion&)> on_end) {
+  return {.request = std::move(request),
+          .on_chunk = {},
+          .on_end = [this, on_end = std::move(on_end)](const Completion& completion) {
+            report_.first_token_seconds = SecondsSinceBegin();
             if (completion.finish_reason == FinishReason::kCancelled) {
-              self->report_.finish_reason = "abort";
-            } else if (!e && !self->gone_) {
+              report_.finish_reason = "abort";
+            } else if (!has_failed() && !is_gone()) {
               on_end(completion);
             }
-          } catch (...) {
-            self->error_ = std::current_exception();
-          }
-          if (--self->num_running_ == 0) self->Finish();
-        });
-      }));
+          }};
 }
 
 // The text, and from its last row the first tokens of all labels.
-void Scoring::SubmitPrompt(size_t item) {
+Reply::Pass Scoring::PromptPass(size_t item) {
   Request request = plan_.request;
   request.prompt_token_ids = plan_.prompts[item];
   request.max_tokens = 1;
   request.num_logprobs = 0;
   for (const auto& label : plan_.labels) request.logprob_token_ids.push_back(label.token_ids[0]);
   report_.usage.prompt_tokens += request.prompt_token_ids.size();
-  Submit(std::move(request), [this, item](const Completion& completion) {
+  return MakePass(std::move(request), [this, item](const Completion& completion) {
     report_.usage.cached_tokens += completion.cached_tokens;
     const std::vector<TokenLogprob>& top = completion.tokens.at(0).top;
     for (size_t i = 0; i < plan_.labels.size(); ++i) logprobs_[item][i] = top.at(i).logprob;
@@ -203,31 +164,13 @@ void Scoring::SubmitLabels(size_t item) {
     request.prompt_logprobs_from = prompt.size() + 1;
     // The last token is only looked up; the others are fed.
     report_.usage.prompt_tokens += label.size() - 1;
-    Submit(std::move(request), [this, item, i](const Completion& completion) {
+    Submit(MakePass(std::move(request), [this, item, i](const Completion& completion) {
       for (const GeneratedToken& token : completion.prompt) logprobs_[item][i] += token.logprob;
-    });
+    }));
   }
 }
 
-void Scoring::Finish() {
-  report_.total_seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
-  report_.first_token_seconds = report_.total_seconds;
-  if (error_) report_.finish_reason = "error";
-  const auto self = shared_from_this();
-  hooks_.on_end(report_, [self](bool ok) {
-    self->exchange_->Post([self, ok] {
-      try {
-        if (self->error_) std::rethrow_exception(self->error_);
-        if (!ok) throw ApiError(500, "the request could not be accounted for; try again");
-        self->Send();
-      } catch (const std::exception& error) {
-        self->exchange_->Respond(ErrorResponse(ToApiError(error)));
-      }
-    });
-  });
-}
-
-void Scoring::Send() {
+void Scoring::SendEnd() {
   Json data = Json::array();
   for (size_t item = 0; item < plan_.prompts.size(); ++item) {
     const std::vector<double> scores = LabelScores(plan_, logprobs_[item]);

@@ -547,5 +547,29 @@ TEST(ServingKeys, AreAskedForAndCharged) {
   }
 }
 
+// Its first passes ran before the engine refused the next: nobody pays for those.
+TEST(ServingLimits, ARequestThatIsRefusedHalfwayIsNotCharged) {
+  const cli_test::ScratchDirectory directory;
+  const std::unique_ptr<Engine> engine =
+      Engine::Open(StoriesModel(), {.max_sequences = 1, .max_waiting_tokens = 100});
+  ServerOptions options = OnAnyPort();
+  options.database = directory.path() + "/baleen.db";
+  Server server(*engine, options);
+  Json items = Json::array();
+  for (int i = 0; i < 200; ++i) items.push_back(" " + std::to_string(i));
+  const Json many = {{"query", "Once upon a time there was"}, {"items", items}, {"labels", {" a"}}};
+  EXPECT_EQ(Post(server.port(), "/score", many).status, 429);
+  ASSERT_TRUE(Eventually([&] {
+    const EngineStats stats = engine->Stats();
+    return stats.running_requests == 0 && stats.waiting_requests == 0;
+  }));
+  // An answer is charged before it is sent, and these are charged in order.
+  const Json one = {{"query", "Once upon a time there was"}, {"labels", {" a"}}};
+  EXPECT_EQ(Post(server.port(), "/score", one).status, 200);
+  const Json usage = Json::parse(TestClient(server.port()).Get("/v1/usage").body)["data"];
+  ASSERT_EQ(usage.size(), 1u);
+  EXPECT_EQ(usage[0]["requests"], 1);
+}
+
 }  // namespace
 }  // namespace baleen
