@@ -21,7 +21,7 @@ import time
 import urllib.parse
 import warnings
 
-from openai_client import Server, name, openai, run_checks
+from harness import Server, name, openai, run_suite
 
 CONTROL = "<｜fim▁hole｜>"
 SECRET = "walrus7193"  # never to be found in a log
@@ -539,24 +539,18 @@ def check_tls(program, model, folder):
     assert broken.returncode == 2 and "--tls-cert" in broken.stderr, broken
 
 
-def main():
-    if len(sys.argv) != 3:
-        print(__doc__)
-        return 2
-    program, model = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        server = Server(program, model, "--no-ledger", "--exact-reuse", "--force-fim")
-        checks = [(check, server) for check in (
-            check_suffix, check_control_tokens, check_prompt_logprobs, check_infill,
-            check_infill_stream, check_infill_is_cut, check_score, check_score_items,
-            check_score_computes_the_prefix_once, check_experts, check_mutations)]
-        checks.append((lambda s: s.stop(), server))
-        checks.append((check_fim_must_be_known, program, model))
-        for check in (check_sagemaker, check_costs, check_limits, check_log, check_tls):
-            checks.append((check, program, model, folder))
-        return run_checks("Endpoints", checks)
+def checks_of(program, model, folder):
+    server = Server(program, model, "--no-ledger", "--exact-reuse", "--force-fim")
+    checks = [(check, server) for check in (
+        check_suffix, check_control_tokens, check_prompt_logprobs, check_infill,
+        check_infill_stream, check_infill_is_cut, check_score, check_score_items,
+        check_score_computes_the_prefix_once, check_experts, check_mutations)]
+    checks.append((lambda s: s.stop(), server))
+    checks.append((check_fim_must_be_known, program, model))
+    for check in (check_sagemaker, check_costs, check_limits, check_log, check_tls):
+        checks.append((check, program, model, folder))
+    return checks
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suite("Endpoints", __doc__, checks_of))

@@ -145,13 +145,13 @@ def main():
     arguments = parser.parse_args()
     # Needs no package, but shares how a server is started.
     sys.modules.setdefault("openai", type(sys)("openai"))
-    import openai_client  # pylint: disable=import-outside-toplevel
+    import harness  # pylint: disable=import-outside-toplevel
     dice = random.Random(arguments.seed)
     statuses, wrong = collections.Counter(), 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        server = openai_client.Server(arguments.program,
-                                      openai_client.chat_model(arguments.model, folder),
+        server = harness.Server(arguments.program,
+                                      harness.chat_model(arguments.model, folder),
                                       "--no-ledger")
         address = urllib.parse.urlparse(server.url).netloc
         for path, document in VALID:

@@ -8,9 +8,7 @@ check in GoogleTest's manner.
 """
 import asyncio
 import os
-import pathlib
 import sys
-import tempfile
 
 os.environ["LANGSMITH_TRACING"] = "false"
 try:
@@ -22,7 +20,7 @@ except ImportError:
     print("langchain-openai is not installed (tests/server/requirements.txt)")
     sys.exit(77)
 
-from openai_client import Server, chat_model, name, run_checks
+from harness import Server, chat_model, name, run_suite
 
 
 def model_of(server, **arguments):
@@ -54,21 +52,11 @@ def check_chain(server):
     assert asyncio.run(chain.ainvoke({"role": "a cat", "text": "Hi"})) == texts[0]
 
 
-def main():
-    if len(sys.argv) != 3:
-        print(__doc__)
-        return 2
-    program, model = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch) / "chat"
-        folder.mkdir()
-        server = Server(program, chat_model(model, folder), "--no-ledger", "--exact-reuse")
-        try:
-            return run_checks("LangChain", [(check, server) for check in (
-                check_invoke, check_stream, check_chain)])
-        finally:
-            server.stop()
+def checks_of(program, model, folder):
+    server = Server(program, chat_model(model, folder), "--no-ledger", "--exact-reuse")
+    return [(check, server) for check in (check_invoke, check_stream, check_chain)
+            ] + [(lambda s: s.stop(), server)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suite("LangChain", __doc__, checks_of))

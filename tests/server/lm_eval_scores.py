@@ -10,10 +10,8 @@ from anywhere: the tasks are written here.
 """
 import json
 import os
-import pathlib
 import subprocess
 import sys
-import tempfile
 
 os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
 try:
@@ -23,7 +21,7 @@ except ImportError:
     print("lm-eval is not installed (tests/server/requirements-lm-eval.txt)")
     sys.exit(77)
 
-from openai_client import Server, run_checks
+from harness import Server, run_suite
 from endpoints import post
 
 TEXT = ("Once upon a time there was a little whale who lived in the big blue sea. Every day she "
@@ -108,21 +106,12 @@ def check_choices(program, model, server, folder):
     assert 0 < right
 
 
-def main():
-    if len(sys.argv) != 3:
-        print(__doc__)
-        return 2
-    program, model = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        os.environ["HF_HOME"] = str(folder / "hf")
-        server = Server(program, model, "--no-ledger", "--exact-reuse")
-        try:
-            return run_checks("LmEval", [
-                (check, program, model, server, folder) for check in (check_perplexity, check_choices)])
-        finally:
-            server.stop()
+def checks_of(program, model, folder):
+    os.environ["HF_HOME"] = str(folder / "hf")
+    server = Server(program, model, "--no-ledger", "--exact-reuse")
+    return [(check, program, model, server, folder) for check in (check_perplexity, check_choices)
+            ] + [(lambda s: s.stop(), server)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suite("LmEval", __doc__, checks_of))

@@ -9,70 +9,13 @@ that is not installed. Prints a line a check in GoogleTest's manner.
 """
 import json
 import os
-import pathlib
 import random
-import re
-import signal
+import sqlite3
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import traceback
 
-try:
-    import openai
-except ImportError:
-    print("the openai package is not installed (tests/server/requirements.txt)")
-    sys.exit(77)
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-GOLDEN = "deepseek-v3.1-rev2"  # chooses between thinking and not
-
-
-class Server:
-    """`log`: a file that gets what the server says."""
-
-    def __init__(self, program, model, *flags, log=None):
-        self.process = subprocess.Popen(
-            [program, "serve", str(model), "--port", "0", *flags], stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            found = re.search(r"listens on (https?://\S+)", line)
-            if found:
-                self.url = found[1]
-                break
-        else:
-            raise RuntimeError("the server did not start")
-        self.reader = threading.Thread(target=self.read_rest, args=(log,), daemon=True)
-        self.reader.start()
-
-    def read_rest(self, log):
-        for line in self.process.stderr:
-            if log:
-                log.write(line)
-
-    def client(self, key="none"):
-        return openai.OpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=60)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(60) == 0, "SIGTERM must end the server with exit code 0"
-        self.reader.join(10)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(60)
-
-
-def chat_model(model, folder, template=GOLDEN):
-    """The model's files with a program of the golden template's words."""
-    for file in pathlib.Path(model).resolve().iterdir():
-        os.symlink(file, folder / file.name)
-    golden = json.loads((ROOT / "tests/golden/chat_templates.json").read_text())
-    item = next(i for i in golden["templates"] if i["name"] == template)
-    texts = "".join("{{ '%s' }}" % text.replace("\n", "\\n") for text in item["texts"])
-    (folder / "chat_template.jinja").write_text(texts + "{% " + " ".join(item["names"]) + " %}")
-    return folder
+from harness import Load, Server, chat_model, name, openai, run_suite
 
 
 def check_models(text, chat):
@@ -150,10 +93,6 @@ def check_errors(text, chat):
         assert error.code == "context_length_exceeded"
 
 
-def name(client):
-    return client.models.list().data[0].id
-
-
 def check_keys(program, model, folder):
     """A key is asked for as soon as there is one, and its limits hold."""
     database = str(folder / "keys.db")
@@ -198,41 +137,34 @@ def check_keys(program, model, folder):
 def check_ledger_survives(program, model, folder):
     """kill -9 under load: every answer that a client saw end is in the ledger, once."""
     database = str(folder / "ledger.db")
-    seen, running = [], []
-
-    def client_loop(url, number):
-        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60)
-        try:
-            while True:
-                answer = client.completions.create(model=name(client), prompt="One day", n=1,
-                                                   max_tokens=1 + number, seed=number)
-                seen.append((answer.id, answer.usage.completion_tokens))
-        except openai.APIError:
-            pass
-
-    for round_number in range(4):
+    load, num_kills = Load(), 4
+    for _ in range(num_kills):
         server = Server(program, model, "--database", database)
-        running = [threading.Thread(target=client_loop, args=(server.url, i)) for i in range(6)]
-        for thread in running:
-            thread.start()
-        before, end = len(seen), time.monotonic() + 60
-        while len(seen) < before + 6 and time.monotonic() < end:  # a busy machine takes its time
-            time.sleep(0.01)
+        load.start(server)
+        load.wait_for(6, 60)
         time.sleep(0.1 * random.random())
         server.kill()
-        for thread in running:
-            thread.join()
-    assert len(seen) > 20, len(seen)
+        load.join()
+    assert not load.refused, load.refused
     Server(program, model, "--database", database).stop()
-    import sqlite3
     with sqlite3.connect(database) as connection:
-        rows = dict(connection.execute("SELECT id, completion_tokens FROM requests"))
-    missing = [answer for answer in seen if rows.get(answer[0]) != answer[1]]
-    assert not missing, missing
-    assert len(set(i for i, _ in seen)) == len(seen)
-    # Written, and killed before the answer went out: at most what ran, in each round.
-    assert len(rows) - len(seen) <= 4 * 6, (len(rows), len(seen))
+        load.check_ledger(dict(connection.execute("SELECT id, completion_tokens FROM requests")),
+                          num_kills)
     assert os.stat(database).st_mode & 0o777 == 0o600
+
+
+def check_ledger_check_sees_faults():
+    load = Load()
+    load.seen = [(f"id-{i}", i) for i in range(30)]
+    good = dict(load.seen)
+    load.check_ledger(good, 1)
+    for bad in ({i: n for i, n in good.items() if n != 7}, {**good, "id-3": 4},
+                {**good, **{f"more-{i}": 1 for i in range(7)}}):
+        try:
+            load.check_ledger(bad, 1)
+        except AssertionError:
+            continue
+        raise AssertionError("a wrong ledger passed")
 
 
 def check_stop(*servers):
@@ -240,44 +172,18 @@ def check_stop(*servers):
         server.stop()
 
 
-def run_checks(suite, checks):
-    """`checks`: (function, argument...). Prints a line each, as GoogleTest does; returns 0 or 1."""
-    failures = 0
-    for check, *arguments in checks:
-        title = f"{suite}.{check.__name__.replace('<lambda>', 'stop')}"
-        print(f"[ RUN      ] {title}", flush=True)
-        begin, verdict = time.monotonic(), "      OK"
-        try:
-            check(*arguments)
-        except Exception as error:  # pylint: disable=broad-except
-            verdict = " FAILED "
-            failures += 1
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            print(f"Failure: {type(error).__name__}: {error} (line {where.lineno}: {where.line})")
-        milliseconds = int(1000 * (time.monotonic() - begin))
-        print(f"[{verdict:>9} ] {title} ({milliseconds} ms)", flush=True)
-    return 1 if failures else 0
-
-
-def main():
-    if len(sys.argv) != 3:
-        print(__doc__)
-        return 2
-    program, model = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        (folder / "chat").mkdir()
-        text_server = Server(program, model, "--no-ledger", "--exact-reuse")
-        chat_server = Server(program, chat_model(model, folder / "chat"), "--no-ledger",
-                             "--exact-reuse")
-        clients = text_server.client(), chat_server.client()
-        checks = [(check, *clients) for check in (
-            check_models, check_completions, check_completion_stream, check_chat, check_reasoning,
-            check_errors)]
-        checks += [(check_stop, text_server, chat_server), (check_keys, program, model, folder),
-                   (check_ledger_survives, program, model, folder)]
-        return run_checks("OpenAiClient", checks)
+def checks_of(program, model, folder):
+    (folder / "chat").mkdir()
+    text = Server(program, model, "--no-ledger", "--exact-reuse")
+    chat = Server(program, chat_model(model, folder / "chat"), "--no-ledger", "--exact-reuse")
+    clients = text.client(), chat.client()
+    checks = [(check, *clients) for check in (
+        check_models, check_completions, check_completion_stream, check_chat, check_reasoning,
+        check_errors)]
+    return checks + [(check_stop, text, chat), (check_keys, program, model, folder),
+                     (check_ledger_check_sees_faults,),
+                     (check_ledger_survives, program, model, folder)]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_suite("OpenAiClient", __doc__, checks_of))

@@ -22,7 +22,7 @@ except ImportError:
     print("selenium is not installed (tests/server/requirements-page.txt)")
     sys.exit(77)
 
-from openai_client import Server, chat_model, run_checks
+from harness import Server, chat_model, run_checks
 
 
 class Page:

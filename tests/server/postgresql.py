@@ -17,10 +17,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
-from openai_client import Server, name, openai, run_checks
+from harness import Load, Server, name, openai, run_checks
 
 
 class Cluster:
@@ -120,53 +119,25 @@ def check_keys(program, model, cluster):
 
 def check_kills(program, model, cluster):
     """What clients saw end is there, once, however server and database were ended."""
-    seen, failed = [], []
-
-    def client_loop(url, number):
-        client = openai.OpenAI(base_url=url, api_key="none", max_retries=0, timeout=60)
-        while True:
-            try:
-                answer = client.completions.create(model=name(client), prompt="One day", seed=number,
-                                                   max_tokens=1 + number)
-                seen.append((answer.id, answer.usage.completion_tokens))
-            except openai.APIStatusError as error:
-                failed.append(error.status_code)  # 500: could not be accounted for
-                time.sleep(0.02)
-            except openai.APIConnectionError:
-                return
-
+    load = Load()
     for round_number in range(4):
         server = Server(program, model, "--database", cluster.url)
-        clients = [threading.Thread(target=client_loop, args=(server.url, i)) for i in range(6)]
-        for client in clients:
-            client.start()
-        before, end = len(seen), time.monotonic() + 60
-        while len(seen) < before + 6 and time.monotonic() < end:  # a busy machine takes its time
-            time.sleep(0.01)
+        load.start(server)
+        load.wait_for(6, 60)
         time.sleep(0.3 * random.random())
         if round_number % 2:
             cluster.crash()
             time.sleep(0.3)
             cluster.start()
-            # The server finds it again by itself.
-            before, end = len(seen), time.monotonic() + 20
-            while len(seen) < before + 5 and time.monotonic() < end:
-                time.sleep(0.05)
-            assert len(seen) >= before + 5, "the server did not come back to its database"
+            assert load.wait_for(5, 20), "the server did not come back to its database"
         server.kill()
-        for client in clients:
-            client.join()
-    rows = dict(line.split("\t") for line in
-                cluster.query("SELECT id, completion_tokens FROM requests WHERE api_key = ''"))
-    missing = [answer for answer in seen if rows.get(answer[0]) != str(answer[1])]
-    assert not missing, missing
-    assert len({i for i, _ in seen}) == len(seen) > 20
-    # Written, and killed before the answer went out: at most what ran at a kill.
-    assert len(rows) - len(seen) <= 6 * 6, (len(rows), len(seen))
-    total = sum(count for _, count in seen)
-    print(f"{len(seen)} answers of {total} tokens seen, {len(rows)} rows, "
-          f"{len(failed)} refused while the database was down")
-    assert set(failed) <= {500}
+        load.join()
+    rows = [line.split("\t") for line in
+            cluster.query("SELECT id, completion_tokens FROM requests WHERE api_key = ''")]
+    load.check_ledger({i: int(tokens) for i, tokens in rows}, 4 + 2)
+    print(f"{len(load.seen)} answers of {sum(count for _, count in load.seen)} tokens seen, "
+          f"{len(rows)} rows, {len(load.refused)} refused while the database was down")
+    assert set(load.refused) <= {500}  # they could not be accounted for
 
 
 def main():

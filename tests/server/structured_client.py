@@ -13,7 +13,6 @@ import json
 import pathlib
 import sys
 import tempfile
-import time
 
 try:
     import jsonschema
@@ -24,8 +23,8 @@ except ImportError as missing:
     print(f"{missing.name} is not installed (tests/server/requirements.txt)")
     sys.exit(77)
 
-import openai_client
 import schemas
+from harness import Server, chat_model, name, run_checks
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WEATHER = {"type": "function", "function": {
@@ -39,10 +38,6 @@ NOW = {"type": "function", "function": {"name": "now"}}
 class City(pydantic.BaseModel):
     name: str = pydantic.Field(max_length=10)
     large: bool
-
-
-def name(client):
-    return client.models.list().data[0].id
 
 
 def create(client, **arguments):
@@ -237,41 +232,25 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="answers to each schema")
     parser.add_argument("--only", default="", help="checks whose names contain this")
     arguments = parser.parse_args()
-    failures = 0
-
-    def run(check, *more):
-        if arguments.only not in check.__name__:
-            return 0
-        print(f"[ RUN      ] StructuredClient.{check.__name__}", flush=True)
-        begin, verdict = time.monotonic(), "      OK"
-        try:
-            check(*more)
-        except Exception as error:  # pylint: disable=broad-except
-            verdict = " FAILED "
-            print(f"Failure: {type(error).__name__}: {error}")
-        milliseconds = int(1000 * (time.monotonic() - begin))
-        print(f"[{verdict:>9} ] StructuredClient.{check.__name__} ({milliseconds} ms)", flush=True)
-        return 0 if verdict == "      OK" else 1
-
     with tempfile.TemporaryDirectory() as scratch:
         servers = {}
         for kind, template in (("marked", "deepseek-v3.1-rev2"), ("plain", "deepseek-v2"),
                                ("fenced", "deepseek-v3"), ("kimi", "kimi-k2-instruct")):
             folder = pathlib.Path(scratch) / kind
             folder.mkdir()
-            servers[kind] = openai_client.Server(
-                arguments.program, openai_client.chat_model(arguments.model, folder, template),
-                "--no-ledger", "--exact-reuse")
+            servers[kind] = Server(arguments.program, chat_model(arguments.model, folder, template),
+                                   "--no-ledger", "--exact-reuse")
         clients = {kind: server.client() for kind, server in servers.items()}
-        failures += run(check_schemas, clients, arguments.rounds)
         # V3.1's text on tools leaves the small model's context no room for a call.
-        for check in (check_validator_sees_faults, check_parse, check_json_object, check_length,
-                      check_strict, check_reasoning_comes_first, check_tools, check_tool_choice,
-                      check_tool_history, check_stream_helper, check_langchain):
-            failures += run(check, clients)
-        for server in servers.values():
-            server.stop()
-    return 1 if failures else 0
+        checks = [(check_schemas, clients, arguments.rounds)]
+        checks += [(check, clients) for check in (
+            check_validator_sees_faults, check_parse, check_json_object, check_length, check_strict,
+            check_reasoning_comes_first, check_tools, check_tool_choice, check_tool_history,
+            check_stream_helper, check_langchain)]
+        checks += [(lambda s: s.stop(), server) for server in servers.values()]
+        return run_checks("StructuredClient", [
+            check for check in checks
+            if arguments.only in check[0].__name__ or check[0].__name__ == "<lambda>"])
 
 
 if __name__ == "__main__":
