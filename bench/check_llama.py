@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows that llama.cpp loads the files of `baleen convert` and computes what we compute.
 
-    bench/check_llama.py [--library llama_cpp] [--keep DIRECTORY]
+    bench/check_llama.py [--peer llama_cpp] [--keep DIRECTORY]
 
 Needs the bindings that bench/llama_peer.py names, `gguf`, and the programs in build/release. llama.cpp takes a model without q_lora_rank only if it has 26 or 27 layers, so there
 are four models:
@@ -246,7 +246,7 @@ def check_model(name, directory, library):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--library", choices=LIBRARIES, default="llama_cpp")
+    parser.add_argument("--peer", choices=LIBRARIES, default="llama_cpp")
     parser.add_argument("--keep", type=pathlib.Path, help="directory for the models")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -257,7 +257,7 @@ def main():
         make_random(GROUPS, root / "groups")
         make_stories(root / "stories")
         for name in ("lite", "lora", "groups", "stories"):
-            check_model(name, root / name, args.library)
+            check_model(name, root / name, args.peer)
 
 
 if __name__ == "__main__":
