@@ -452,24 +452,37 @@ TEST(Evaluate, MeasuresPerplexity) {
   EXPECT_TRUE(json["seconds"].is_number());
 }
 
-// Judged by the reference's figures; the files are not part of the repository.
-TEST(Evaluate, AgreesWithTheReference) {
+// Judged by the reference's figures on two held-out texts; the files are not part of the
+// repository.
+class HeldOutTest : public testing::Test {
+ protected:
+  void SetUp() override {
 #ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "takes minutes with sanitizers; the release preset judges it";
+    GTEST_SKIP() << "takes minutes with sanitizers; the release preset judges it";
 #endif
-  const std::string shared = BALEEN_SOURCE_DIR "/../shared/checkpoints/";
-  std::ifstream stream(shared + "baleen-stories-mini.reference.json");
-  if (!stream) GTEST_SKIP() << "the reference's figures are not here (../shared/checkpoints)";
-  const Json reference = Json::parse(stream)["perplexity"];
-  for (const char* file : {"heldout-tinystories.txt", "heldout-oz.txt"}) {
-    const Json& expected = reference[file];
+    std::ifstream stream(kShared + "baleen-stories-mini.reference.json");
+    if (!stream) GTEST_SKIP() << "the reference's figures are not here (../shared/checkpoints)";
+    reference_ = Json::parse(stream)["perplexity"];
+  }
+  static Json Evaluate(const std::string& model, const std::string& file,
+                       const std::string& precision) {
+    return ParseResult(RunProgram({"evaluate", model, "--task", "perplexity", "--file",
+                                   kShared + file, "--precision", precision, "--json"}));
+  }
+
+  static inline const std::string kShared = BALEEN_SOURCE_DIR "/../shared/checkpoints/";
+  const std::vector<std::string> files_ = {"heldout-tinystories.txt", "heldout-oz.txt"};
+  Json reference_;
+};
+
+TEST_F(HeldOutTest, AgreesWithTheReference) {
+  for (const std::string& file : files_) {
+    const Json& expected = reference_[file];
     const double perplexity = expected["perplexity"];
     // Of the reference's F32: F32 within 0.002 %, BF16 within 0.2 %.
     for (const auto& [precision, tolerance] : {std::pair("f32", 2e-5), std::pair("bf16", 2e-3)}) {
-      SCOPED_TRACE(std::string(file) + " " + precision);
-      const Json json =
-          ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "perplexity", "--file",
-                                  shared + file, "--precision", precision, "--json"}));
+      SCOPED_TRACE(file + " " + precision);
+      const Json json = Evaluate(StoriesModel(), file, precision);
       EXPECT_EQ(json["tokens"], expected["tokens"]);
       EXPECT_EQ(json["bytes"], expected["bytes"]);
       EXPECT_NEAR(json["perplexity"], perplexity, perplexity * tolerance);
@@ -477,21 +490,13 @@ TEST(Evaluate, AgreesWithTheReference) {
   }
 }
 
-// The bundled model in four bits, as it is run, against the original's reference: it may lose 0.5
-// %, of which 8-bit activations have 0.1.
-TEST(Evaluate, FourBitsLoseLittle) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "takes minutes with sanitizers; the release preset judges it";
-#endif
-  const std::string shared = BALEEN_SOURCE_DIR "/../shared/checkpoints/";
-  std::ifstream stream(shared + "baleen-stories-mini.reference.json");
-  if (!stream) GTEST_SKIP() << "the reference's figures are not here (../shared/checkpoints)";
-  const Json reference = Json::parse(stream)["perplexity"];
+// The bundled model in four bits, as it is run: it may lose 0.5 %, of which 8-bit activations have
+// 0.1.
+TEST_F(HeldOutTest, FourBitsLoseLittle) {
   double loss = 0;
-  for (const char* file : {"heldout-tinystories.txt", "heldout-oz.txt"}) {
-    const Json json = ParseResult(RunProgram({"evaluate", StoriesModel() + "-gptq4", "--task",
-                                              "perplexity", "--file", shared + file, "--json"}));
-    loss += json["perplexity"].get<double>() / reference[file]["perplexity"].get<double>() - 1;
+  for (const std::string& file : files_) {
+    const double perplexity = Evaluate(StoriesModel() + "-gptq4", file, "auto")["perplexity"];
+    loss += perplexity / reference_[file]["perplexity"].get<double>() - 1;
   }
   EXPECT_LE(loss / 2, 0.005);
   EXPECT_GT(loss / 2, 0) << "is this the original?";
