@@ -1,6 +1,6 @@
 // server/answer.h: runs the generations of one request and sends what they say.
 //
-// Token path: answer_plan -> [answer] -> Engine::Submit -> chunks -> [answer] -> http.
+// Token path: answer_plan -> [answer] -> reply -> Engine::Submit -> chunks -> [answer] -> http.
 // Chunks become deltas, and these go either to the client at once, as server-sent events, or into
 // records that are sent whole at the end: the same deltas in both cases, so a streamed answer and a
 // whole one say the same.
