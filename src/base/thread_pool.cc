@@ -82,6 +82,21 @@ void ThreadPool::ParallelFor(size_t num_tasks, FunctionRef<void(size_t, size_t)>
   }
 }
 
+void ThreadPool::ParallelFor(size_t num_first, FunctionRef<void(size_t, size_t)> first,
+                             size_t num_second, FunctionRef<void(size_t, size_t)> second) {
+  // Numbers are handed out in order, so whoever waits here waits for threads that are at work.
+  std::atomic<size_t> num_done = 0;
+  ParallelFor(num_first + num_second, [&](size_t task, size_t thread) {
+    if (task < num_first) {
+      first(task, thread);
+      num_done.fetch_add(1, std::memory_order_release);
+      return;
+    }
+    while (num_done.load(std::memory_order_acquire) < num_first) std::this_thread::yield();
+    second(task - num_first, thread);
+  });
+}
+
 void ThreadPool::TakeTasks(size_t thread) {
   for (;;) {
     const size_t i = next_task_.fetch_add(1, std::memory_order_relaxed);

@@ -39,6 +39,11 @@ class ThreadPool {
   // returns when all have returned. Tasks must not throw and must not call ParallelFor.
   void ParallelFor(size_t num_tasks, FunctionRef<void(size_t task, size_t thread)> task);
 
+  // Two phases for the price of one call: no task of the second begins before all of the first have
+  // returned, and what those wrote is seen.
+  void ParallelFor(size_t num_first, FunctionRef<void(size_t task, size_t thread)> first,
+                   size_t num_second, FunctionRef<void(size_t task, size_t thread)> second);
+
  private:
   void WorkerLoop(size_t thread);
   void TakeTasks(size_t thread);

@@ -36,6 +36,28 @@ TEST(ThreadPoolTest, ManyShortRegionsInARow) {
   EXPECT_EQ(values, (std::vector<size_t>{0, 2000, 4000, 6000}));
 }
 
+TEST(ThreadPoolTest, TheSecondPhaseSeesTheFirst) {
+  for (size_t threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    for (size_t round = 0; round < 200; ++round) {
+      for (const auto& [num_first, num_second] :
+           {std::pair(0, 3), std::pair(5, 7), std::pair(9, 0)}) {
+        std::vector<size_t> values(static_cast<size_t>(num_first));
+        std::vector<size_t> sums(static_cast<size_t>(num_second));
+        pool.ParallelFor(
+            values.size(), [&](size_t task, size_t) { values[task] = round + task; }, sums.size(),
+            [&](size_t task, size_t) {
+              sums[task] = task + std::accumulate(values.begin(), values.end(), size_t{0});
+            });
+        const size_t sum = std::accumulate(values.begin(), values.end(), size_t{0});
+        EXPECT_EQ(sum,
+                  values.size() * round + values.size() * (values.size() + 1) / 2 - values.size());
+        for (size_t i = 0; i < sums.size(); ++i) ASSERT_EQ(sums[i], i + sum);
+      }
+    }
+  }
+}
+
 TEST(ThreadPoolTest, WorksAfterItsWorkersFellAsleep) {
   ThreadPool pool(2);
   for (int round = 0; round < 5; ++round) {

@@ -2,11 +2,8 @@
 //
 // Two phases. In the first a task computes a slice of one group's intermediate width, gate and up
 // side by side, and leaves it in the form in which down_proj reads it. In the second a task owns a
-// slice of the output's columns and adds up the groups in their order. Both are one region: tasks
-// are handed out in order, so whoever waits for the first phase waits for tasks that are running.
+// slice of the output's columns and adds up the groups in their order.
 #include <algorithm>
-#include <atomic>
-#include <thread>
 
 #include "base/check.h"
 #include "kernels/kernels.h"
@@ -178,25 +175,15 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
   const auto add_outputs = [&](size_t slice, size_t thread) {
     AddOutputs(networks, slice, out_slice_rows, x.rows(), out, out_cols, scratch, thread, ctx);
   };
+  const size_t num_out_slices = NumSlices(out_cols, out_slice_rows);
   if (std::ranges::any_of(
           groups, [](const SwiGluGroup& group) { return group.down.column_order != nullptr; })) {
     ctx.pool.ParallelFor(num_tasks, compute_hidden);
     for (Network& network : networks) ReorderHidden(network, ctx);
-    ctx.pool.ParallelFor(NumSlices(out_cols, out_slice_rows), add_outputs);
-    return;
+    ctx.pool.ParallelFor(num_out_slices, add_outputs);
+  } else {
+    ctx.pool.ParallelFor(num_tasks, compute_hidden, num_out_slices, add_outputs);
   }
-  std::atomic<size_t> num_done = 0;
-  ctx.pool.ParallelFor(num_tasks + NumSlices(out_cols, out_slice_rows),
-                       [&](size_t task, size_t thread) {
-                         if (task < num_tasks) {
-                           compute_hidden(task, thread);
-                           num_done.fetch_add(1, std::memory_order_release);
-                           return;
-                         }
-                         while (num_done.load(std::memory_order_acquire) < num_tasks)
-                           std::this_thread::yield();
-                         add_outputs(task - num_tasks, thread);
-                       });
 }
 
 }  // namespace baleen::kernels
