@@ -53,7 +53,10 @@ class TilesTest : public testing::Test {
         EXPECT_LE(Difference(floats, wanted), 1e-4);
         options.i8_products = true;
         const std::vector<float> whole = tiles.Run(kIds, options).logits;
-        EXPECT_LE(Difference(whole, wanted), 0.1);
+        // 8-bit activations turn a token's logits by about 1 %; where they tip the router to
+        // another expert, by up to 10 %. Most tokens are far from that.
+        EXPECT_LE(MedianDifference(whole, wanted), 0.015);
+        EXPECT_LE(Difference(whole, wanted), 0.15);
         EXPECT_NE(whole, floats);
         for (const size_t threads : {1, 2}) {
           for (const size_t chunk : {1, 3, 7}) {
@@ -65,6 +68,22 @@ class TilesTest : public testing::Test {
         }
       }
     }
+  }
+
+  // Of the tokens: the norm of the difference as a part of the norm.
+  static double MedianDifference(const std::vector<float>& a, const std::vector<float>& b) {
+    std::vector<double> differences;
+    const size_t cols = b.size() / kIds.size();
+    for (size_t begin = 0; begin < b.size(); begin += cols) {
+      double difference = 0, sum = 0;
+      for (size_t i = begin; i < begin + cols; ++i) {
+        difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+        sum += std::pow(static_cast<double>(b[i]), 2);
+      }
+      differences.push_back(std::sqrt(difference / sum));
+    }
+    std::ranges::nth_element(differences, differences.begin() + differences.size() / 2);
+    return differences[differences.size() / 2];
   }
 
   // Largest difference as a part of the largest number.
