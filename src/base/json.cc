@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/quote.h"
 
 namespace baleen {
 
@@ -28,6 +29,18 @@ simdjson::dom::object JsonDocument::object() const {
     Throw(ErrorCode::kCorruption, "{}: expected a JSON object at the top level", source_);
   }
   return object;
+}
+
+std::string_view JsonDocument::String(std::string_view key) const {
+  simdjson::dom::element value;
+  if (object()[key].get(value)) {
+    Throw(ErrorCode::kCorruption, "{}: the object has no field {}", source_, Quote(key));
+  }
+  std::string_view text;
+  if (value.get(text)) {
+    Throw(ErrorCode::kCorruption, "{}: the field {} is not a string", source_, Quote(key));
+  }
+  return text;
 }
 
 std::string ReadFile(const std::string& path, size_t max_bytes) {

@@ -24,6 +24,8 @@ class JsonDocument {
   simdjson::dom::element root() const { return root_; }
   // The root as an object; throws when it is something else.
   simdjson::dom::object object() const;
+  // A string of the root, which must be an object; lives as long as this.
+  std::string_view String(std::string_view key) const;
   const std::string& source() const { return source_; }
 
  private:

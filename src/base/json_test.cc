@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
+#include "base/json_lines.h"
 
 namespace baleen {
 namespace {
@@ -34,6 +37,26 @@ TEST(JsonTest, RefusesWhatIsNot) {
   std::string deep = "1";
   for (size_t i = 0; i < JsonDocument::kMaxDepth + 1; ++i) deep = "[" + deep + "]";
   ExpectRefused(deep, "not valid JSON");
+}
+
+TEST(JsonTest, GivesStringsByName) {
+  const JsonDocument document = JsonDocument::Parse(R"({"a": "x", "b": 1})", "some.json");
+  EXPECT_EQ(document.String("a"), "x");
+  EXPECT_THROW(document.String("b"), Error);
+  EXPECT_THROW(document.String("c"), Error);
+}
+
+TEST(JsonTest, LinesKnowTheirPlace) {
+  const std::string content = "{\"a\": \"x\"}\n \t\n\n[1]";
+  std::vector<std::pair<size_t, size_t>> places;
+  std::vector<std::string> sources;
+  ForEachJsonLine(content, "f", [&](const JsonLine& line) {
+    places.emplace_back(line.offset, line.size);
+    sources.push_back(line.document.source());
+  });
+  EXPECT_EQ(places, (std::vector<std::pair<size_t, size_t>>{{0, 10}, {15, 3}}));
+  EXPECT_EQ(sources, (std::vector<std::string>{"f, line 1", "f, line 4"}));
+  EXPECT_THROW(ForEachJsonLine("{}\n{", "f", [](const JsonLine&) {}), Error);
 }
 
 TEST(JsonTest, ReadFileIsBounded) {

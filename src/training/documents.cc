@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/quote.h"
+#include "base/json_lines.h"
 #include "tensor/mapped_file.h"
 #include "tokenizer/utf8.h"
 #include "training/find_files.h"
@@ -34,10 +34,6 @@ std::optional<std::string> ReasonAgainst(std::string_view text) {
   return std::nullopt;
 }
 
-bool IsBlank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
-}
-
 // Where to end a part of `text`, which is longer than a document may be: after a line if possible,
 // and never inside a character.
 size_t EndOfPart(std::string_view text) {
@@ -50,21 +46,6 @@ size_t EndOfPart(std::string_view text) {
 
 std::string_view View(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
-// The text in a line of JSON. It lives as long as `document`.
-std::string_view TextOfLine(const JsonDocument& document, const std::string& field) {
-  simdjson::dom::element value;
-  if (document.object()[field].get(value)) {
-    Throw(ErrorCode::kCorruption, "{}: the object has no field {}", document.source(),
-          Quote(field));
-  }
-  std::string_view text;
-  if (value.get(text)) {
-    Throw(ErrorCode::kCorruption, "{}: the field {} is not a string", document.source(),
-          Quote(field));
-  }
-  return text;
 }
 
 }  // namespace
@@ -135,27 +116,15 @@ void Documents::ScanText(uint32_t file, std::string_view content,
 void Documents::ScanLines(uint32_t file, std::string_view content,
                           FunctionRef<void(const DocumentPlace&, std::string_view)> visit,
                           ScanResult* result) const {
-  size_t number = 0;
-  for (size_t begin = 0; begin < content.size();) {
-    ++number;
-    const size_t end = std::min(content.find('\n', begin), content.size());
-    const std::string_view line = content.substr(begin, end - begin);
-    const size_t offset = std::exchange(begin, end + 1);
-    if (IsBlank(line)) continue;
-    std::string name = fmt::format("{}, line {}", files_[file].path, number);
-    if (line.size() > kMaxLineBytes) {
-      Throw(ErrorCode::kCorruption, "{}: {} bytes, more than the {} that a line may have", name,
-            line.size(), kMaxLineBytes);
-    }
-    const JsonDocument document = JsonDocument::Parse(line, std::move(name));
-    const std::string_view text = TextOfLine(document, options_.text_field);
+  ForEachJsonLine(content, files_[file].path, [&](const JsonLine& line) {
+    const std::string_view text = line.document.String(options_.text_field);
     if (IsBlank(text)) {
       ++result->empty;
-      continue;
+      return;
     }
     ++result->documents;
-    visit({offset, static_cast<uint32_t>(line.size()), file}, text);
-  }
+    visit({line.offset, static_cast<uint32_t>(line.size), file}, text);
+  });
 }
 
 std::string Documents::Read(const DocumentPlace& place) const {
@@ -168,8 +137,7 @@ std::string Documents::Read(const DocumentPlace& place) const {
           source.path);
   }
   if (!source.is_jsonl) return bytes;
-  const JsonDocument document = JsonDocument::Parse(bytes, source.path);
-  return std::string(TextOfLine(document, options_.text_field));
+  return std::string(JsonDocument::Parse(bytes, source.path).String(options_.text_field));
 }
 
 }  // namespace baleen

@@ -43,9 +43,7 @@ struct DocumentPlace {
 // Immutable; threads may share it.
 class Documents {
  public:
-  // A line of JSON may be this long. Plain text is cut into documents of at most kMaxTextBytes,
-  // at the end of a line if there is one.
-  static constexpr size_t kMaxLineBytes = size_t{1} << 26;
+  // Plain text is cut into documents of at most this size, at the end of a line if there is one.
   static constexpr size_t kMaxTextBytes = size_t{1} << 20;
 
   struct ScanResult {
