@@ -29,6 +29,7 @@ THIRD_PARTY = (
     (re.compile(r"^fmt/"), None),
     (re.compile(r"^simdjson\.h$"), ("base", "formats", "tokenizer", "grammar", "checkpoint", "server")),
     (re.compile(r"^(immintrin|x86intrin)\.h$"), INTRINSICS),
+    (re.compile(r"^zlib\.h$"), ("evaluation",)),
     (re.compile(r"^(CLI/|histedit\.h$)"), ("cli",)),
     (re.compile(r"^nlohmann/"), ("cli", "server", "quantize")),
     (re.compile(r"^(boost/|openssl/|prometheus/|sqlite3\.h$|libpq-fe\.h$)"), ("server",)),

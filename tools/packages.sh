@@ -7,6 +7,7 @@ build_packages=(
   cmake g++ ninja-build
   libfmt-dev libsimdjson-dev   # the engine: text, JSON
   libcli11-dev libedit-dev nlohmann-json3-dev  # the command line: options, line editing, JSON out
+  zlib1g-dev  # data sets for evaluation, packed
   libboost1.81-dev  # the server: sockets and HTTP
   libsqlite3-dev libpq-dev libssl-dev prometheus-cpp-dev  # ledger, TLS, hashes of keys, metrics
 )

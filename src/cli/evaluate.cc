@@ -5,11 +5,14 @@
 #include <chrono>
 #include <iterator>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "baleen/engine.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/output_file.h"
 #include "base/quote.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -17,8 +20,11 @@
 #include "cli/progress.h"
 #include "cli/routing_file.h"
 #include "cli/verbs.h"
+#include "evaluation/gzip.h"
+#include "evaluation/infilling.h"
 #include "evaluation/perplexity.h"
 #include "evaluation/routing.h"
+#include "evaluation/sample.h"
 
 namespace baleen {
 
@@ -26,14 +32,17 @@ namespace {
 
 constexpr size_t kMaxTextBytes = 1'000'000'000;
 constexpr size_t kDefaultContextTokens = 2048;
+constexpr size_t kInfillingSequences = 16;  // that are computed together
 
 struct EvaluateFlags {
   EngineFlags engine;
   std::string task;
   std::string file;
+  std::string data;
   std::string token_ids;
   std::string output;
   size_t context_tokens = 0;
+  size_t limit = 0;
   int32_t bos_token_id = -1;
   bool json = false;
 };
@@ -45,10 +54,10 @@ std::string ReadText(const EvaluateFlags& flags) {
   return ReadFile(flags.file, kMaxTextBytes);
 }
 
-std::unique_ptr<Engine> OpenEngine(const EvaluateFlags& flags) {
+std::unique_ptr<Engine> OpenEngine(const EvaluateFlags& flags, size_t max_sequences = 1) {
   EngineOptions options = flags.engine.ToOptions();
   options.max_context_tokens = flags.context_tokens;
-  options.max_sequences = 1;
+  options.max_sequences = max_sequences;
   const Progress progress("opening " + flags.engine.model());
   auto engine = Engine::Open(flags.engine.model(), options);
   PrintNotes(engine->info());
@@ -59,7 +68,7 @@ std::unique_ptr<Engine> OpenEngine(const EvaluateFlags& flags) {
 class WindowRun {
  public:
   WindowRun(const EvaluateFlags& flags, const ModelInfo& info)
-      : progress_("scoring " + flags.file) {
+      : progress_("scoring " + (flags.file.empty() ? flags.data : flags.file)) {
     options_.context_tokens = flags.context_tokens > 0
                                   ? flags.context_tokens
                                   : std::min(kDefaultContextTokens, info.max_context_tokens);
@@ -75,37 +84,58 @@ class WindowRun {
   InterruptScope scope_;
 };
 
+double SecondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// Of a text, or of documents.
 int EvaluatePerplexity(const EvaluateFlags& flags) {
-  const std::string text = ReadText(flags);
+  if (!flags.file.empty() && !flags.data.empty()) {
+    Throw(ErrorCode::kInvalidArgument, "--task perplexity takes --file or --data, not both");
+  }
+  const bool of_documents = !flags.data.empty();
+  std::string text;
+  std::vector<std::string> documents;
+  if (of_documents) {
+    const std::string content = ReadFileOrGzip(flags.data, kMaxTextBytes);
+    documents = SampleEvenly(ReadDocuments(content, flags.data), flags.limit);
+  } else {
+    text = ReadText(flags);
+  }
   const auto engine = OpenEngine(flags);
+  const auto& stops = engine->info().stop_token_ids;
+  const int32_t end_token_id = stops.empty() ? -1 : stops.front();
   const auto begin = std::chrono::steady_clock::now();
-  size_t context_tokens = 0;
+  Json json = {{"task", flags.task}};
   Perplexity result;
   {
     const WindowRun run(flags, engine->info());
-    context_tokens = run.options().context_tokens;
-    result = MeasurePerplexity(*engine, text, run.options());
+    json["context"] = run.options().context_tokens;
+    result = of_documents ? MeasureDocuments(*engine, documents, end_token_id, run.options())
+                          : MeasurePerplexity(*engine, text, run.options());
   }
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  const double seconds = SecondsSince(begin);
   if (flags.json) {
-    PrintJson({{"task", flags.task},
-               {"context", context_tokens},
-               {"tokens", result.tokens},
-               {"bytes", result.bytes},
-               {"loss", result.loss},
-               {"perplexity", result.perplexity},
-               {"bits_per_byte", result.bits_per_byte},
-               {"seconds", elapsed.count()}});
+    if (of_documents)
+      json.update({{"documents", documents.size()}, {"end_token_id", end_token_id}});
+    json.update({{"tokens", result.tokens},
+                 {"bytes", result.bytes},
+                 {"loss", result.loss},
+                 {"perplexity", result.perplexity},
+                 {"bits_per_byte", result.bits_per_byte},
+                 {"seconds", seconds}});
+    PrintJson(json);
     return 0;
   }
+  const std::string what = of_documents ? fmt::format("{} documents", documents.size()) : "text";
   Print(
       fmt::format("perplexity     {:.4f}\n"
                   "loss           {:.6f} nats a token\n"
                   "bits per byte  {:.6f}\n"
-                  "text           {} tokens, {} bytes, context {}\n"
+                  "{:<14} {} tokens, {} bytes, context {}\n"
                   "time           {:.1f} s\n",
-                  result.perplexity, result.loss, result.bits_per_byte, result.tokens, result.bytes,
-                  context_tokens, elapsed.count()));
+                  result.perplexity, result.loss, result.bits_per_byte, what, result.tokens,
+                  result.bytes, json["context"].get<size_t>(), seconds));
   return 0;
 }
 
@@ -173,11 +203,74 @@ int EvaluateRouting(const EvaluateFlags& flags) {
   return 0;
 }
 
+// The answers, as the benchmark's own program takes them to execute them.
+void WriteAnswers(const std::string& path, std::span<const InfillingProblem> problems,
+                  std::span<const InfillingAnswer> answers) {
+  std::string lines;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    // An answer is one line, and what follows it begins a new one.
+    const Json line = {{"task_id", problems[i].task_id},
+                       {"completion", answers[i].text + "\n"},
+                       {"exact", answers[i].exact},
+                       {"cut_prompt", answers[i].cut_prompt}};
+    lines += line.dump() + "\n";
+  }
+  WriteFile(path, lines);
+}
+
+int EvaluateInfilling(const EvaluateFlags& flags) {
+  if (flags.data.empty()) {
+    Throw(ErrorCode::kInvalidArgument,
+          "--task infilling needs problems: give --data FILE.jsonl, packed with gzip or not");
+  }
+  const std::string content = ReadFileOrGzip(flags.data, kMaxTextBytes);
+  const auto problems = SampleEvenly(ReadInfillingProblems(content, flags.data), flags.limit);
+  const auto engine = OpenEngine(flags, kInfillingSequences);
+  if (!engine->info().knows_fim) {
+    Note(fmt::format("{} is not known to be trained to fill in the middle", engine->info().name));
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  Infilling result;
+  {
+    Progress progress("filling in");
+    const InterruptScope scope;
+    InfillingOptions options;
+    options.num_in_flight = 2 * kInfillingSequences;
+    options.on_progress = [&](size_t done, size_t total) { progress.Update(done, total); };
+    options.cancelled = [&] { return scope.interrupted(); };
+    result = MeasureInfilling(*engine, problems, options);
+  }
+  const double seconds = SecondsSince(begin);
+  if (!flags.output.empty()) WriteAnswers(flags.output, problems, result.answers);
+  if (flags.json) {
+    PrintJson({{"task", flags.task},
+               {"problems", problems.size()},
+               {"exact", result.num_exact},
+               {"exact_share", result.share},
+               {"standard_error", result.standard_error},
+               {"cut_prompts", result.num_cut_prompts},
+               {"context", engine->info().max_context_tokens},
+               {"seconds", seconds}});
+    return 0;
+  }
+  Print(fmt::format(
+      "exact          {:.2f} % +- {:.2f} ({} of {} lines)\n"
+      "cut prompts    {}, to fit the context of {}\n"
+      "time           {:.1f} s\n",
+      100 * result.share, 100 * result.standard_error, result.num_exact, problems.size(),
+      result.num_cut_prompts, engine->info().max_context_tokens, seconds));
+  return 0;
+}
+
 int Evaluate(const EvaluateFlags& flags) {
+  if (flags.limit > 0 && flags.data.empty()) {
+    Throw(ErrorCode::kInvalidArgument, "--limit takes some of --data, and that is not given");
+  }
   if (flags.task == "perplexity") return EvaluatePerplexity(flags);
+  if (flags.task == "infilling") return EvaluateInfilling(flags);
   if (flags.task == "logits") return EvaluateLogits(flags);
   if (flags.task == "routing") return EvaluateRouting(flags);
-  Throw(ErrorCode::kInvalidArgument, "--task {}: not one of perplexity, logits, routing",
+  Throw(ErrorCode::kInvalidArgument, "--task {}: not one of perplexity, infilling, logits, routing",
         Quote(flags.task));
 }
 
@@ -187,22 +280,35 @@ void AddEvaluate(CommandLine& program) {
   Verb verb = program.AddVerb("evaluate", "Measure a model on a text");
   const auto flags = std::make_shared<EvaluateFlags>();
   flags->engine.AddTo(verb);
-  verb.Add("--task", flags->task,
-           "perplexity of a text; logits after each token; routing: experts of each token")
+  verb.Add(
+          "--task", flags->task,
+          "perplexity of a text or of documents; infilling: lines that were taken out of programs; "
+          "logits after each token; routing: experts of each token")
       .Type("NAME")
       .Required();
   verb.Add("--file", flags->file, "Text for perplexity and routing").Type("FILE");
+  verb.Add(
+          "--data", flags->data,
+          "JSON lines, packed with gzip or not: documents for perplexity (a `text` each), problems "
+          "for infilling (task_id, prompt, suffix, canonical_solution)")
+      .Type("FILE");
+  verb.Add("--limit", flags->limit, "Take only N of --data, spread evenly over it")
+      .Type("N")
+      .AtLeast(1);
   verb.Add("--token-ids", flags->token_ids, "Tokens for logits and routing, such as 1,2,3")
       .Type("IDS");
   verb.Add("--context", flags->context_tokens,
-           "Tokens of a window, BOS included; default: 2048 or the model's, if smaller")
+           "Tokens of a window, BOS included; default: 2048 or the model's, if smaller. For "
+           "infilling, of prompt and answer; default: the model's")
       .Type("N")
       .AtLeast(1);
   verb.Add("--bos-token-id", flags->bos_token_id,
            "Token before each window, for a model that puts none before a text")
       .Type("ID")
       .AtLeast(0);
-  verb.Add("--output", flags->output, "For routing: the safetensors file to write").Type("FILE");
+  verb.Add("--output", flags->output,
+           "The file to write: routing's safetensors; infilling's answers as JSON lines")
+      .Type("FILE");
   verb.AddSwitch("--json", flags->json, "Print a JSON object");
   verb.SetExamples(
       {"baleen evaluate models/baleen-stories-mini --task perplexity --file story.txt",

@@ -3,11 +3,15 @@
 // A token is a byte of the text. The next token after `id` has the probability 1/2 if it is id + 1
 // and else 1 / 2^(2 + its distance mod 3): any value would do, it only must depend on both tokens.
 // Expert of token i of a window in layer l: (token + l + j) mod 8 for choice j, weight token + j.
-// Work: a prompt token costs 10 bytes, a decoded one 100; the roof takes 1 ms for each call.
+// A text with a hole is BOS, 250, its prefix, 251, its suffix, 252; cut from the prefix's
+// beginning. Work: a prompt token costs 10 bytes, a decoded one 100; the roof takes 1 ms for each
+// call.
 #ifndef BALEEN_EVALUATION_FAKE_ENGINE_H_
 #define BALEEN_EVALUATION_FAKE_ENGINE_H_
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -34,6 +38,8 @@ class FakeEngine : public Engine {
   // What Submit was given.
   std::vector<Request> submitted;
   bool gives_nan = false;
+  // The text of an answer, before its stop texts and tokens are looked for.
+  std::function<std::string(const Request&)> answer;
 
   static double Logprob(int32_t id, int32_t next) {
     const int32_t distance = (next - id + 256) % 256;
@@ -53,8 +59,17 @@ class FakeEngine : public Engine {
   std::string TokenBytes(int32_t id) const override {
     return std::string(1, static_cast<char>(id));
   }
-  std::vector<int32_t> EncodeFim(const FimPrompt&) const override {
-    throw Error(ErrorCode::kUnimplemented, "no tokens for holes");
+  std::vector<int32_t> EncodeFim(const FimPrompt& prompt) const override {
+    if (!info_.has_fim_tokens) throw Error(ErrorCode::kUnimplemented, "no tokens for holes");
+    const size_t size = 4 + prompt.prefix.size() + prompt.suffix.size();
+    const size_t cut =
+        prompt.max_tokens > 0 && size > prompt.max_tokens ? size - prompt.max_tokens : 0;
+    std::vector<int32_t> ids = {info_.bos_token_id, 250};
+    for (const char c : prompt.prefix.substr(cut)) ids.push_back(static_cast<unsigned char>(c));
+    ids.push_back(251);
+    for (const char c : prompt.suffix) ids.push_back(static_cast<unsigned char>(c));
+    ids.push_back(252);
+    return ids;
   }
   EncodedChat RenderChat(std::span<const ChatMessage>, const ChatOptions&) const override {
     throw Error(ErrorCode::kUnimplemented, "no chat template");
@@ -102,14 +117,23 @@ class FakeEngine : public Engine {
   Work work_;
 };
 
-// The whole answer is given within Submit: token i of it is i.
+// The whole answer is given within Submit: token i of it is i, and its text is that of
+// FakeEngine::answer.
 class FakeGeneration : public Generation {
  public:
-  void Cancel() override { cancelled = true; }
+  void Cancel() override {}
   const Completion& Wait() override { return completion; }
-  bool cancelled = false;
   Completion completion;
 };
+
+// Up to the first stop text or stop token, a byte being a token.
+inline std::string CutAnswer(std::string text, const Request& request) {
+  for (const std::string& stop : request.stop) text.resize(std::min(text.size(), text.find(stop)));
+  for (const int32_t id : request.stop_token_ids) {
+    text.resize(std::min(text.size(), text.find(static_cast<char>(id))));
+  }
+  return text.substr(0, request.max_tokens.value_or(text.size()));
+}
 
 inline std::shared_ptr<Generation> FakeEngine::Submit(Request request, ChunkCallback on_chunk,
                                                       EndCallback on_end) {
@@ -126,8 +150,19 @@ inline std::shared_ptr<Generation> FakeEngine::Submit(Request request, ChunkCall
     generation->completion.tokens.push_back(token);
     if (on_chunk) on_chunk({.text = "", .tokens = {token}, .prompt = {}});
   }
+  if (answer) generation->completion.text = CutAnswer(answer(request), request);
   if (on_end) on_end(generation->completion, nullptr);
   return generation;
+}
+
+// Of the Error that a call throws; 0 if it throws none.
+inline ErrorCode CodeOf(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return ErrorCode{0};
 }
 
 }  // namespace baleen

@@ -13,15 +13,6 @@ WindowOptions Options(size_t context_tokens) {
   return {.context_tokens = context_tokens, .bos_token_id = 1, .on_progress = {}, .cancelled = {}};
 }
 
-ErrorCode CodeOf(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return ErrorCode{0};
-}
-
 TEST(Perplexity, MatchesArithmeticByHand) {
   FakeEngine engine;
   // Windows of 3 tokens after BOS (1): "abc", "d".
@@ -74,6 +65,53 @@ TEST(Perplexity, RefusesWhatItCannotScore) {
   EXPECT_EQ(CodeOf([&] { MeasurePerplexity(engine, "a", no_bos); }), ErrorCode::kUnimplemented);
   engine.gives_nan = true;
   EXPECT_EQ(CodeOf([&] { MeasurePerplexity(engine, "a", Options(4)); }), ErrorCode::kFailed);
+}
+
+TEST(Documents, AreScoredEachByItselfWithItsEnd) {
+  FakeEngine engine;
+  // BOS is 1, the end 100. "ab": 1 -> 97 2 bits, 97 -> 98 1, 98 -> 100 distance 2: 4 bits.
+  // "": 1 -> 100: 2 bits. "c" in a window by itself: 1 -> 99: distance 98: 4 bits; then the end.
+  const std::vector<std::string> documents = {"ab", "", "c"};
+  const Perplexity result = MeasureDocuments(engine, documents, 100, Options(4));
+  const std::vector<std::vector<int32_t>> windows = {{1, 97, 98, 100}, {1, 100}, {1, 99, 100}};
+  EXPECT_EQ(engine.scored, windows);
+  EXPECT_EQ(result.tokens, 6u);
+  EXPECT_EQ(result.bytes, 3u);
+  EXPECT_NEAR(result.bits_per_byte, (7 + 2 + 4 + 1) / 3.0, 1e-6);
+  EXPECT_NEAR(result.loss, 14 * std::log(2.0) / 6, 1e-6);
+
+  // Another cut is another figure: "ab" and its end in windows of two tokens.
+  engine.scored.clear();
+  MeasureDocuments(engine, documents, 100, Options(3));
+  EXPECT_EQ(engine.scored[0], (std::vector<int32_t>{1, 97, 98}));
+  EXPECT_EQ(engine.scored[1], (std::vector<int32_t>{1, 100}));
+
+  // Without ends: 2 + 1 and 4 bits.
+  EXPECT_NEAR(MeasureDocuments(engine, documents, -1, Options(4)).bits_per_byte, 7 / 3.0, 1e-6);
+  EXPECT_EQ(CodeOf([&] { MeasureDocuments(engine, {}, 100, Options(4)); }),
+            ErrorCode::kInvalidArgument);
+}
+
+TEST(Documents, ReportProgressOverAll) {
+  FakeEngine engine;
+  WindowOptions options = Options(3);
+  std::vector<size_t> done;
+  options.on_progress = [&](size_t tokens, size_t total) {
+    EXPECT_EQ(total, 6u);
+    done.push_back(tokens);
+  };
+  const std::vector<std::string> documents = {"abc", "d"};
+  MeasureDocuments(engine, documents, 100, options);
+  EXPECT_EQ(done, (std::vector<size_t>{2, 4, 6}));
+}
+
+TEST(Documents, AreReadFromLines) {
+  const auto documents =
+      ReadDocuments("{\"text\": \"a\\n\", \"path\": 1}\n\n{\"text\": \"\"}", "f");
+  EXPECT_EQ(documents, (std::vector<std::string>{"a\n", ""}));
+  EXPECT_EQ(CodeOf([] { ReadDocuments("{\"text\": 1}", "f"); }), ErrorCode::kCorruption);
+  EXPECT_EQ(CodeOf([] { ReadDocuments("{\"txt\": \"\"}", "f"); }), ErrorCode::kCorruption);
+  EXPECT_EQ(CodeOf([] { ReadDocuments("", "f"); }), ErrorCode::kCorruption);
 }
 
 TEST(Perplexity, ReportsProgressAndStops) {

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -117,6 +118,22 @@ std::vector<BadCall> BadCalls() {
        2,
        "baleen evaluate: ",
        "/no/such/dir/f"},
+      {"NoProblems", {"evaluate", model, "--task", "infilling"}, 2, "baleen evaluate: ", "--data"},
+      {"OddProblems",
+       {"evaluate", model, "--task", "infilling", "--data", BALEEN_SOURCE_DIR "/LICENSE"},
+       4,
+       "baleen evaluate: ",
+       "LICENSE, line 1"},
+      {"TextAndDocuments",
+       {"evaluate", model, "--task", "perplexity", "--file", "a", "--data", "b"},
+       2,
+       "baleen evaluate: ",
+       "not both"},
+      {"LimitOfAText",
+       {"evaluate", model, "--task", "perplexity", "--file", "a", "--limit", "3"},
+       2,
+       "baleen evaluate: ",
+       "--limit"},
       {"NoDirection", {"tokenizer"}, 2, "baleen tokenizer: ", ""},
       {"NoTokenizerThere",
        {"tokenizer", "encode", "/no/such/model"},
@@ -450,6 +467,96 @@ TEST(Evaluate, MeasuresPerplexity) {
   EXPECT_NEAR(json["perplexity"], std::exp(loss), 1e-9);
   EXPECT_NEAR(json["bits_per_byte"], loss * tokens / std::log(2.0) / 60, 1e-9);
   EXPECT_TRUE(json["seconds"].is_number());
+}
+
+// A document of one window is scored as the text would be, and its end with it.
+TEST(Evaluate, MeasuresDocuments) {
+  ScratchDirectory scratch;
+  const std::string text = scratch.path() + "/a.txt", data = scratch.path() + "/a.jsonl";
+  const std::string first = "Once upon a time there was a little girl.",
+                    second = "She loved to play.";
+  std::ofstream(data) << Json{{"text", first}} << "\n" << Json{{"text", second}} << "\n";
+  const auto total = [&](const std::string& flag, const std::string& path) {
+    const Json json = ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "perplexity",
+                                              flag, path, "--json", "--precision", "f32"}));
+    return std::pair(json["loss"].get<double>() * json["tokens"].get<double>(), json);
+  };
+  const auto [nats, json] = total("--data", data);
+  EXPECT_EQ(json["documents"], 2);
+  EXPECT_EQ(json["bytes"], first.size() + second.size());
+  EXPECT_EQ(json["end_token_id"], 1);
+  double expected = 0;
+  size_t tokens = 0;
+  for (const std::string& document : {first, second}) {
+    std::ofstream(text) << document;
+    const auto [of_text, result] = total("--file", text);
+    expected += of_text;
+    tokens += result["tokens"].get<size_t>();
+    // The end is token 1: its logit against all others, after the last token of the text.
+    const Json encoded =
+        ParseResult(RunProgram({"tokenizer", "encode", StoriesModel(), "--file", text, "--json"}));
+    std::string ids = "0";
+    for (const int id : encoded["ids"]) ids += "," + std::to_string(id);
+    const Json logits = ParseResult(RunProgram({"evaluate", StoriesModel(), "--task", "logits",
+                                                "--token-ids", ids, "--precision", "f32"}));
+    const std::vector<double> last = logits["logits"].back();
+    double sum = 0;
+    for (const double logit : last) sum += std::exp(logit);
+    expected += std::log(sum) - last[1];
+  }
+  EXPECT_EQ(json["tokens"], tokens + 2);
+  EXPECT_NEAR(nats, expected, 1e-4 * expected);
+}
+
+// The answers are those of the same prompts asked one by one.
+TEST(Evaluate, FillsInLines) {
+  ScratchDirectory scratch;
+  const std::string data = scratch.path() + "/p.jsonl", answers = scratch.path() + "/answers.jsonl";
+  const auto write = [&](const std::vector<std::string>& solutions) {
+    std::ofstream stream(data);
+    for (size_t i = 0; i < solutions.size(); ++i) {
+      stream << Json{{"task_id", "t/" + std::to_string(i)},
+                     {"prompt", "Once upon a time, " + std::string(i, 'x')},
+                     {"suffix", "\nThe end."},
+                     {"canonical_solution", solutions[i] + "\n"}}
+             << "\n";
+    }
+  };
+  const auto evaluate = [&](Arguments more) {
+    Arguments arguments = {"evaluate", StoriesModel(), "--task",      "infilling", "--data",
+                           data,       "--json",       "--precision", "f32"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return ParseResult(RunProgram(arguments));
+  };
+  write({"?", "?", "?", "?"});
+  const Json nothing = evaluate({"--output", answers});
+  EXPECT_EQ(nothing["problems"], 4);
+  EXPECT_EQ(nothing["exact"], 0);
+  EXPECT_EQ(nothing["cut_prompts"], 0);
+
+  std::vector<std::string> said;
+  std::ifstream stream(answers);
+  for (std::string line; std::getline(stream, line);) {
+    const Json json = Json::parse(line);
+    const std::string completion = json["completion"];
+    said.push_back(completion.substr(0, completion.find('\n')));
+    const std::string prompt = "<｜fim▁begin｜>Once upon a time, " +
+                               std::string(said.size() - 1, 'x') +
+                               "<｜fim▁hole｜>\nThe end.<｜fim▁end｜>";
+    const Json one = ParseResult(RunProgram(Greedy(
+        StoriesModel(), {"--raw", "--json", "--max-tokens", "128", "--stop", "\n", "-p", prompt})));
+    EXPECT_EQ(one["choices"][0]["text"], said.back());
+  }
+  ASSERT_EQ(said.size(), 4u);
+
+  // What it says, given as the solution, is found; a letter more is not.
+  said[2] += "x";
+  write(said);
+  const Json result = evaluate({});
+  EXPECT_EQ(result["exact"], 3);
+  EXPECT_EQ(result["exact_share"], 0.75);
+  EXPECT_NEAR(result["standard_error"], std::sqrt(0.75 * 0.25 / 4), 1e-12);
+  EXPECT_EQ(evaluate({"--limit", "2"})["exact"], 1);  // the first and the third
 }
 
 // Judged by the reference's figures on two held-out texts; the files are not part of the

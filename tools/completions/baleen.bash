@@ -72,7 +72,8 @@ _baleen() {
     bench) flags="$model_flags --prompt --generate --context --batch --repeat --json" ;;
     convert) flags='--type --threads --json --help' ;;
     evaluate)
-      flags="$model_flags --task --file --token-ids --context --bos-token-id --output --json"
+      flags="$model_flags --task --file --data --limit --token-ids --context --bos-token-id --output
+        --json"
       ;;
     quantize)
       flags='--bits --group-size --method --order --desc-act --asymmetric --no-scale-search --damp

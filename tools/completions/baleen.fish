@@ -88,12 +88,14 @@ complete -c baleen -n '__fish_seen_subcommand_from bench' -l context -x -d 'Toke
 complete -c baleen -n '__fish_seen_subcommand_from bench' -l batch -x -d 'Sequences computed together'
 complete -c baleen -n '__fish_seen_subcommand_from bench' -l repeat -x -d 'Runs after the warm-up'
 
-complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l task -x -a 'perplexity logits routing' -d 'What to measure'
+complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l task -x -a 'perplexity infilling logits routing' -d 'What to measure'
 complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l file -r -F -d 'Text for perplexity and routing'
+complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l data -r -F -d 'JSON lines: documents or problems'
+complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l limit -x -d 'Take only N of them'
 complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l token-ids -x -d 'Tokens for logits and routing'
 complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l context -x -d 'Tokens of a window'
 complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l bos-token-id -x -d 'Token before each window'
-complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l output -r -F -d 'Safetensors file to write'
+complete -c baleen -n '__fish_seen_subcommand_from evaluate' -l output -r -F -d 'File to write: routing, or answers'
 
 complete -c baleen -n '__fish_seen_subcommand_from tokenizer; and not __fish_seen_subcommand_from encode decode train' -f -a 'encode decode train'
 complete -c baleen -n '__fish_seen_subcommand_from convert' -l type -x -a 'q8_0 q4_0 bf16' -d 'Of most weights'
