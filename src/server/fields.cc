@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "server/api_error.h"
 
@@ -31,6 +33,7 @@ void Fields::Refuse(std::string_view name, std::string_view what) const {
 }
 
 std::optional<element> Fields::Any(std::string_view name) const {
+  read_->insert(PathOf(name));
   element value;
   if (object_.at_key(name).get(value) || value.is_null()) return std::nullopt;
   return value;
@@ -79,7 +82,9 @@ std::optional<Fields> Fields::Object(std::string_view name) const {
   if (!value) return std::nullopt;
   simdjson::dom::object object;
   if (value->get_object().get(object)) Refuse(name, "an object");
-  return Fields(object, PathOf(name) + ".");
+  Fields fields(object, PathOf(name) + ".");
+  fields.read_ = read_;
+  return fields;
 }
 
 std::optional<array> Fields::Array(std::string_view name) const {
@@ -88,6 +93,26 @@ std::optional<array> Fields::Array(std::string_view name) const {
   array list;
   if (value->get_array().get(list)) Refuse(name, "an array");
   return list;
+}
+
+std::vector<std::string> Fields::Unread() const {
+  std::vector<std::string> unread;
+  for (const auto [name, value] : object_) {
+    const std::string path = PathOf(name);
+    if (value.is_null()) continue;
+    if (!read_->contains(path)) {
+      unread.push_back(path);
+      continue;
+    }
+    simdjson::dom::object object;
+    const auto within = read_->lower_bound(path + ".");
+    const bool is_read_within = within != read_->end() && within->starts_with(path + ".");
+    if (!is_read_within || value.get_object().get(object)) continue;
+    Fields fields(object, path + ".");
+    fields.read_ = read_;
+    std::ranges::move(fields.Unread(), std::back_inserter(unread));
+  }
+  return unread;
 }
 
 std::vector<int32_t> Fields::Ids(std::string_view name) const {

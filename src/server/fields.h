@@ -1,14 +1,17 @@
 // server/fields.h: reads a JSON object from a client, field by field.
 //
 // A field that is absent or null is unset; one of the wrong type or out of range is ApiError 400
-// with its path as `param`. Fields that nobody asks for are ignored, as every client expects.
+// with its path as `param`. Fields that nobody asks for are ignored, as every client expects; which
+// these were, Unread says.
 // simdjson underneath: depth is limited, strings are valid UTF-8.
 #ifndef BALEEN_SERVER_FIELDS_H_
 #define BALEEN_SERVER_FIELDS_H_
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +37,10 @@ class Fields {
   // A list of integers such as token ids.
   std::vector<int32_t> Ids(std::string_view name) const;
 
+  // Paths of what was given and nobody has asked for, also within objects whose fields were asked
+  // for. What stands in lists has Fields of its own.
+  std::vector<std::string> Unread() const;
+
   const simdjson::dom::object& object() const { return object_; }
   std::string PathOf(std::string_view name) const { return path_ + std::string(name); }
   // Throws ApiError 400: `name` must be `what`.
@@ -42,6 +49,9 @@ class Fields {
  private:
   simdjson::dom::object object_;
   std::string path_;
+  // Paths that were asked for; shared with the objects within this one.
+  std::shared_ptr<std::set<std::string, std::less<>>> read_ =
+      std::make_shared<std::set<std::string, std::less<>>>();
 };
 
 // The ids of a list; ApiError 400 for `param`.

@@ -27,6 +27,7 @@ BALEEN_PAGE_FILE(app, "app.js")
 BALEEN_PAGE_FILE(markdown, "markdown.js")
 BALEEN_PAGE_FILE(charts, "charts.js")
 BALEEN_PAGE_FILE(icon, "icon.svg")
+BALEEN_PAGE_FILE(openapi, "../openapi.json")
 
 #undef BALEEN_PAGE_FILE
 
@@ -49,6 +50,7 @@ const File kFiles[] = {
     {"/page/markdown.js", "text/javascript; charset=utf-8", BALEEN_PAGE_TEXT(markdown)},
     {"/page/charts.js", "text/javascript; charset=utf-8", BALEEN_PAGE_TEXT(charts)},
     {"/page/icon.svg", "image/svg+xml", BALEEN_PAGE_TEXT(icon)},
+    {"/openapi.json", "application/json", BALEEN_PAGE_TEXT(openapi)},
 };
 
 #undef BALEEN_PAGE_TEXT

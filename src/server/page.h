@@ -1,4 +1,5 @@
-// server/page.h: the page at /, as files within the program.
+// server/page.h: the page at /, as files within the program; and the API's description,
+// openapi.json.
 //
 // HTML, style and scripts of our own (src/server/page/). They ask nobody but the server that sent
 // them, and the headers that go with them forbid anything else.
@@ -12,7 +13,7 @@
 
 namespace baleen {
 
-// The file of this path; unset if it is none of the page's.
+// The file of this path; unset if there is none.
 std::optional<HttpResponse> PageFile(std::string_view path);
 
 }  // namespace baleen

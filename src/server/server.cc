@@ -43,14 +43,45 @@ double UnixTime() {
   return std::chrono::duration<double>(now).count();
 }
 
-LedgerRow MakeRow(const AnswerReport& report, const std::string& key, const std::string& model,
-                  const std::string& endpoint) {
+// Whose request that is, what it asks, and what of it is ignored.
+struct Asked {
+  std::optional<KeyInfo> key;
+  std::string model;
+  std::string endpoint;
+  std::vector<std::string> ignored;
+
+  std::string key_name() const { return key ? key->name : ""; }
+};
+
+// What a request asked for and does not get: fields that nobody reads, constraints of a schema.
+// Names are the client's, so those that are no names are not told, and there is an end of them.
+std::vector<std::string> IgnoredParts(const Fields& fields, const Grammar* grammar) {
+  constexpr size_t kMaxParts = 16;
+  constexpr size_t kMaxBytes = 128;
+  std::vector<std::string> parts = fields.Unread();
+  const auto is_odd = [](char c) { return c <= ' ' || c > '~'; };
+  for (std::string& name : parts) {
+    if (name.size() > kMaxBytes || std::ranges::any_of(name, is_odd)) name = "?";
+  }
+  if (grammar != nullptr) std::ranges::copy(grammar->ignored(), std::back_inserter(parts));
+  if (parts.size() > kMaxParts) {
+    parts.resize(kMaxParts);
+    parts.push_back("...");
+  }
+  for (std::string& part : parts) {
+    if (part.size() > kMaxBytes) part.resize(kMaxBytes);
+    for (char& c : part) c = c >= ' ' && c <= '~' ? c : '?';
+  }
+  return parts;
+}
+
+LedgerRow MakeRow(const AnswerReport& report, const Asked& asked) {
   LedgerRow row;
   row.id = report.id;
   row.time = UnixTime();
-  row.key = key;
-  row.model = model;
-  row.endpoint = endpoint;
+  row.key = asked.key_name();
+  row.model = asked.model;
+  row.endpoint = asked.endpoint;
   row.finish_reason = report.finish_reason;
   row.prompt_tokens = static_cast<int64_t>(report.usage.prompt_tokens);
   row.cached_tokens = static_cast<int64_t>(report.usage.cached_tokens);
@@ -95,6 +126,14 @@ class Server::Impl {
 
   const HttpServer& http() const { return *http_; }
 
+  static std::vector<std::string> RouteNames() {
+    std::vector<std::string> names;
+    for (const Route& route : Routes()) {
+      names.push_back(fmt::format("{} {}", route.method, route.path));
+    }
+    return names;
+  }
+
   bool Drain(std::chrono::milliseconds limit) {
     draining_ = true;
     return http_->Drain(limit);
@@ -111,7 +150,7 @@ class Server::Impl {
     bool answers_later = false;  // logged when its answer has ended
   };
   static const std::vector<Route>& Routes();
-  static const Route* FindRoute(const HttpRequest& request);
+  static const Route* FindRoute(const HttpRequest& request, std::vector<HttpHeader>& headers);
   bool IsInvocation(const Route& route) const {
     return options_.for_sagemaker && std::string_view(route.path) == "/invocations";
   }
@@ -125,8 +164,7 @@ class Server::Impl {
   void Handle(const std::shared_ptr<Exchange>& exchange);
   // What is known of a request that is answered without the engine.
   void LogPlain(const HttpRequest& request, int status) const;
-  void LogAnswer(const AnswerReport& report, const std::string& key, const std::string& model,
-                 const std::string& endpoint) const;
+  void LogAnswer(const AnswerReport& report, const Asked& asked) const;
 
   void Health(const std::shared_ptr<Exchange>& exchange);
   void Page(const std::shared_ptr<Exchange>& exchange);
@@ -147,8 +185,7 @@ class Server::Impl {
   std::string ModelName(const Fields& fields) const;
   Json ModelJson(const std::string& name) const;
   // Makes the request its key's, and says what happens when it has ended.
-  AnswerHooks ChargeTo(const std::optional<KeyInfo>& key, const std::string& model,
-                       const std::string& endpoint, Request& request);
+  AnswerHooks ChargeTo(Asked asked, Request& request);
   void RunPlan(const std::shared_ptr<Exchange>& exchange, const Fields& fields, AnswerPlan plan);
 
   Engine& engine_;
@@ -167,6 +204,7 @@ const std::vector<Server::Impl::Route>& Server::Impl::Routes() {
   static const std::vector<Route> routes = {
       {"GET", "/", &Impl::Page, true},
       {"GET", "/page/*", &Impl::Page, true},
+      {"GET", "/openapi.json", &Impl::Page, true},
       {"GET", "/health", &Impl::Health, true},
       {"GET", "/ping", &Impl::Health, true},
       {"POST", "/ping", &Impl::Health, true},
@@ -188,8 +226,9 @@ const std::vector<Server::Impl::Route>& Server::Impl::Routes() {
   return routes;
 }
 
-// Throws ApiError 404 or 405.
-const Server::Impl::Route* Server::Impl::FindRoute(const HttpRequest& request) {
+// Throws ApiError 404, or 405 with a header of what is allowed.
+const Server::Impl::Route* Server::Impl::FindRoute(const HttpRequest& request,
+                                                   std::vector<HttpHeader>& headers) {
   const std::string path = Normalize(request.path);
   std::string allowed;
   for (const Route& route : Routes()) {
@@ -200,9 +239,11 @@ const Server::Impl::Route* Server::Impl::FindRoute(const HttpRequest& request) {
     if (!matches) continue;
     const bool is_head = request.method == "HEAD" && std::string_view(route.method) == "GET";
     if (request.method == route.method || is_head) return &route;
-    allowed = route.method;
+    if (!allowed.empty()) allowed += ", ";
+    allowed += route.method;
   }
   if (allowed.empty()) throw ApiError(404, "there is no " + request.path, "", "not_found");
+  headers.push_back({"Allow", allowed});
   throw ApiError(405, fmt::format("{} takes {}", request.path, allowed));
 }
 
@@ -211,7 +252,7 @@ std::optional<HttpResponse> Server::Impl::Gate(const HttpRequest& request,
                                                std::vector<HttpHeader>& headers) {
   try {
     if (auto response = CheckOrigin(request, headers)) return response;
-    const Route* route = FindRoute(request);
+    const Route* route = FindRoute(request, headers);
     if (route->open || IsInvocation(*route)) return std::nullopt;
     const std::optional<KeyInfo> key = Authenticate(request);
     if (request.method == "POST") AdmitByLimits(key, headers);
@@ -297,7 +338,8 @@ std::optional<HttpResponse> Server::Impl::CheckOrigin(const HttpRequest& request
 
 void Server::Impl::Handle(const std::shared_ptr<Exchange>& exchange) {
   try {
-    const Route* route = FindRoute(exchange->request());
+    std::vector<HttpHeader> headers;  // the gate has found it, so there are none
+    const Route* route = FindRoute(exchange->request(), headers);
     (this->*route->action)(exchange);
     if (!route->answers_later) LogPlain(exchange->request(), 200);
   } catch (const std::exception& error) {
@@ -308,7 +350,7 @@ void Server::Impl::Handle(const std::shared_ptr<Exchange>& exchange) {
 }
 
 void Server::Impl::Page(const std::shared_ptr<Exchange>& exchange) {
-  auto file = PageFile(exchange->request().path);
+  auto file = PageFile(Normalize(exchange->request().path));
   if (!file) throw ApiError(404, "there is no such file", "", "not_found");
   exchange->Respond(std::move(*file));
 }
@@ -363,28 +405,28 @@ void Server::Impl::LogPlain(const HttpRequest& request, int status) const {
                        {"status", status}}));
 }
 
-void Server::Impl::LogAnswer(const AnswerReport& report, const std::string& key,
-                             const std::string& model, const std::string& endpoint) const {
+void Server::Impl::LogAnswer(const AnswerReport& report, const Asked& asked) const {
   if (!options_.log) return;
   const auto ms = [](double seconds) { return std::round(seconds * 1e5) / 100; };
-  options_.log(
-      ToText({{"time", UnixTime()},
-              {"id", report.id},
-              {"endpoint", endpoint},
-              {"key", key},
-              {"model", model},
-              {"finish_reason", report.finish_reason},
-              {"choices", report.num_choices},
-              {"prompt_tokens", report.usage.prompt_tokens},
-              {"cached_tokens", report.usage.cached_tokens},
-              {"completion_tokens", report.usage.completion_tokens},
-              {"reasoning_tokens", report.usage.reasoning_tokens},
-              {"queue_ms", ms(report.queue_seconds)},
-              {"prefill_ms", ms(report.prefill_seconds)},
-              {"decode_ms", ms(report.decode_seconds)},
-              {"first_token_ms", ms(report.first_token_seconds)},
-              {"machine_ms", ms(report.prompt_machine_seconds + report.answer_machine_seconds)},
-              {"total_ms", ms(report.total_seconds)}}));
+  Json line = {{"time", UnixTime()},
+               {"id", report.id},
+               {"endpoint", asked.endpoint},
+               {"key", asked.key_name()},
+               {"model", asked.model},
+               {"finish_reason", report.finish_reason},
+               {"choices", report.num_choices},
+               {"prompt_tokens", report.usage.prompt_tokens},
+               {"cached_tokens", report.usage.cached_tokens},
+               {"completion_tokens", report.usage.completion_tokens},
+               {"reasoning_tokens", report.usage.reasoning_tokens},
+               {"queue_ms", ms(report.queue_seconds)},
+               {"prefill_ms", ms(report.prefill_seconds)},
+               {"decode_ms", ms(report.decode_seconds)},
+               {"first_token_ms", ms(report.first_token_seconds)},
+               {"machine_ms", ms(report.prompt_machine_seconds + report.answer_machine_seconds)},
+               {"total_ms", ms(report.total_seconds)}};
+  if (!asked.ignored.empty()) line["ignored"] = asked.ignored;
+  options_.log(ToText(line));
 }
 
 void Server::Impl::Health(const std::shared_ptr<Exchange>& exchange) {
@@ -434,21 +476,20 @@ std::string Server::Impl::ModelName(const Fields& fields) const {
   return *name;
 }
 
-AnswerHooks Server::Impl::ChargeTo(const std::optional<KeyInfo>& key, const std::string& model,
-                                   const std::string& endpoint, Request& request) {
-  if (key) {
+AnswerHooks Server::Impl::ChargeTo(Asked asked, Request& request) {
+  if (const auto& key = asked.key) {
     request.share_id = key->name;
     request.priority = std::max(request.priority, key->limits.priority);
     request.cache_salt =
         fmt::format("key={}:{};", key->name.size(), key->name) + request.cache_salt;
   }
-  return {.on_end = [this, key, model, endpoint](const AnswerReport& report,
-                                                 std::function<void(bool)> then) {
+  return {.on_end = [this, asked = std::move(asked)](const AnswerReport& report,
+                                                     std::function<void(bool)> then) {
     metrics_->OnAnswer(report);
-    LogAnswer(report, key ? key->name : "", model, endpoint);
+    LogAnswer(report, asked);
     const Usage& usage = report.usage;
-    if (key) {
-      limiter_.Charge(*key, usage.prompt_tokens + usage.completion_tokens,
+    if (asked.key) {
+      limiter_.Charge(*asked.key, usage.prompt_tokens + usage.completion_tokens,
                       report.prompt_machine_seconds + report.answer_machine_seconds,
                       std::chrono::steady_clock::now());
     }
@@ -456,16 +497,18 @@ AnswerHooks Server::Impl::ChargeTo(const std::optional<KeyInfo>& key, const std:
       then(true);
       return;
     }
-    ledger_->Record(MakeRow(report, key ? key->name : "", model, endpoint), std::move(then));
+    ledger_->Record(MakeRow(report, asked), std::move(then));
   }};
 }
 
 void Server::Impl::RunPlan(const std::shared_ptr<Exchange>& exchange, const Fields& fields,
                            AnswerPlan plan) {
-  const std::optional<KeyInfo> key = Authenticate(exchange->request());
   const std::string model = ModelName(fields);
-  const AnswerHooks hooks =
-      ChargeTo(key, model, plan.is_chat ? "chat.completions" : "completions", plan.request);
+  const AnswerHooks hooks = ChargeTo({.key = Authenticate(exchange->request()),
+                                      .model = model,
+                                      .endpoint = plan.is_chat ? "chat.completions" : "completions",
+                                      .ignored = IgnoredParts(fields, plan.form.grammar.get())},
+                                     plan.request);
   const std::string id = NewId(plan.is_chat ? "chatcmpl" : "cmpl");
   StartAnswer(engine_, std::move(plan), id, model, exchange, hooks);
 }
@@ -475,8 +518,11 @@ void Server::Impl::Infill(const std::shared_ptr<Exchange>& exchange) {
   const Fields fields(body.object());
   const std::string model = ModelName(fields);
   InfillPlan plan = PlanInfill(engine_, fields, options_.force_fim);
-  const AnswerHooks hooks =
-      ChargeTo(Authenticate(exchange->request()), model, "infill", plan.answer.request);
+  const AnswerHooks hooks = ChargeTo({.key = Authenticate(exchange->request()),
+                                      .model = model,
+                                      .endpoint = "infill",
+                                      .ignored = IgnoredParts(fields, nullptr)},
+                                     plan.answer.request);
   StartInfill(engine_, std::move(plan), NewId("infill"), model, exchange, hooks);
 }
 
@@ -485,8 +531,11 @@ void Server::Impl::Score(const std::shared_ptr<Exchange>& exchange) {
   const Fields fields(body.object());
   const std::string model = ModelName(fields);
   ScorePlan plan = PlanScore(engine_, fields);
-  const AnswerHooks hooks =
-      ChargeTo(Authenticate(exchange->request()), model, "score", plan.request);
+  const AnswerHooks hooks = ChargeTo({.key = Authenticate(exchange->request()),
+                                      .model = model,
+                                      .endpoint = "score",
+                                      .ignored = IgnoredParts(fields, nullptr)},
+                                     plan.request);
   StartScore(engine_, std::move(plan), NewId("score"), model, exchange, hooks);
 }
 
@@ -579,5 +628,6 @@ Server::~Server() = default;
 uint16_t Server::port() const { return impl_->http().port(); }
 bool Server::Drain(std::chrono::milliseconds limit) { return impl_->Drain(limit); }
 const HttpServer& Server::http() const { return impl_->http(); }
+std::vector<std::string> Server::RouteNames() { return Impl::RouteNames(); }
 
 }  // namespace baleen

@@ -54,6 +54,8 @@ class Server {
 
   // For tests that count.
   const HttpServer& http() const;
+  // "GET /models/*", without a /v1; all are described in openapi.json.
+  static std::vector<std::string> RouteNames();
 
  private:
   class Impl;

@@ -469,7 +469,9 @@ def check_log(program, model, folder):
         auth = {"Authorization": "Bearer " + key}
         try:
             _, headers, answer = post(server, "/v1/completions",
-                                      {"prompt": SECRET, "max_tokens": 3, "user": SECRET}, auth)
+                                      {"prompt": SECRET, "max_tokens": 3, "user": SECRET,
+                                       "stream_options": {"include_usage": True, "x": SECRET},
+                                       SECRET + " and more": 1, "store": None}, auth)
             post(server, "/v1/completions", {"prompt": 5, "x": SECRET}, auth)
             post(server, "/v1/completions", {"prompt": "a"}, {"Authorization": "Bearer " + SECRET})
             post(server, f"/{SECRET}", {"prompt": SECRET}, auth)
@@ -484,6 +486,7 @@ def check_log(program, model, folder):
     first = next(line for line in lines if line.get("endpoint") == "completions")
     assert first["id"] == answer["id"] == headers["X-Request-Id"] and first["key"] == "carol"
     assert first["completion_tokens"] == answer["usage"]["completion_tokens"]
+    assert first["ignored"] == ["user", "stream_options.x", "?"], first
     assert first["total_ms"] > 0 and first["machine_ms"] > 0
     assert [line["status"] for line in lines if "status" in line] == [400, 401, 404, 404], lines
     assert {line["endpoint"] for line in lines if "endpoint" in line} == {

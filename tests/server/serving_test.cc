@@ -483,6 +483,27 @@ TEST_F(ServingTest, WebPagesOfOthersAreRefused) {
   EXPECT_NE(other.ReadUntil("\r\n\r\n").find("204"), std::string::npos);
 }
 
+// Constraints that are left out are told in the log as in the header.
+TEST(ServingLog, SaysWhatIsIgnored) {
+  std::vector<std::string> lines;
+  std::string head;
+  {
+    ServerOptions options = OnAnyPort();
+    options.log = [&](const std::string& line) { lines.push_back(line); };
+    Server server(ChatModel(), options);
+    const Json schema = {{"type", "object"}, {"not", {{"required", {"a"}}}}};
+    const Json body = {
+        {"messages", {{{"role", "user"}, {"content", "Hello"}}}},
+        {"max_tokens", 1},
+        {"store", true},
+        {"response_format", {{"type", "json_schema"}, {"json_schema", {{"schema", schema}}}}}};
+    head = TestClient(server.port()).Post("/v1/chat/completions", body.dump()).head;
+  }
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_EQ(Json::parse(lines[0])["ignored"], Json({"store", "not at #"})) << lines[0];
+  EXPECT_NE(head.find("X-Baleen-Ignored: not at #"), std::string::npos) << head;
+}
+
 TEST(ServingDrain, AnswersEndAndNewOnesAreRefused) {
   Server server(Stories(), OnAnyPort());
   TestClient client(server.port());
