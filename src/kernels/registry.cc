@@ -4,6 +4,8 @@
 #include <cpuid.h>
 #endif
 
+#include <utility>
+
 #include "base/error.h"
 #include "kernels/tables.h"
 
@@ -56,6 +58,9 @@ std::vector<KernelChoice> KernelChoices() {
 #if defined(__x86_64__)
   choices.push_back(Choice(kAvx512Bf16Table, MissingAvx512Bf16()));
   choices.push_back(Choice(kAvx512Table, MissingAvx512()));
+  // Intel's cores multiply BF16 at half the speed of F32 (Emerald Rapids: 634 and 1269 GFLOP/s on
+  // 16 cores), so there weights in BF16 are better widened.
+  if (__builtin_cpu_is("intel")) std::swap(choices[0], choices[1]);
   choices.push_back(Choice(kAvx2Table, MissingAvx2()));
 #endif
   choices.push_back(Choice(kScalarTable, ""));

@@ -17,6 +17,10 @@ namespace {
 // Parameters that one task takes.
 constexpr size_t kPart = size_t{1} << 15;
 
+// Muon's matrices up to this size are stepped side by side, one a thread: experts are many and too
+// small to keep all threads busy one after the other.
+constexpr size_t kSmallMatrix = size_t{1} << 20;
+
 size_t NumParts(size_t n) { return (n + kPart - 1) / kPart; }
 
 Matrix FloatMatrix(const float* data, size_t rows, size_t cols) {
@@ -86,6 +90,15 @@ double LearningRate(const ScheduleOptions& options, uint64_t step) {
   return options.lr * (options.min_lr_ratio + (1 - options.min_lr_ratio) * share);
 }
 
+struct Optimizer::Alone {
+  explicit Alone(const KernelContext& ctx)
+      : ctx{.table = ctx.table, .pool = pool, .chained_f32_products = ctx.chained_f32_products} {}
+  ThreadPool pool{1};
+  KernelContext ctx;
+};
+
+Optimizer::~Optimizer() = default;
+
 bool Optimizer::UsesMuon(const Parameter& parameter, const OptimizerOptions& options) {
   return options.muon && parameter.is_matrix() && parameter.name != "lm_head.weight" &&
          parameter.name != "model.embed_tokens.weight";
@@ -117,6 +130,9 @@ Optimizer::Optimizer(const Parameters& parameters, OptimizerOptions options)
     slot.muon = UsesMuon(parameter, options_);
     slot.m = take(parameter.value.size());
     if (!slot.muon) slot.v = take(parameter.value.size());
+  }
+  for (const Slot& slot : slots_) {
+    if (slot.muon && slot.parameter->value.size() <= kSmallMatrix) small_.push_back(&slot);
   }
 }
 
@@ -155,6 +171,13 @@ void Optimizer::StepMuon(double lr, double grad_scale, const Slot& slot, KernelC
   for (size_t i = 0; i < n; ++i) p.value[i] -= rate * (size * update[i] + decay * p.value[i]);
 }
 
+void Optimizer::StepSmallMatrices(double lr, double grad_scale, KernelContext& ctx) {
+  while (alone_.size() < ctx.pool.num_threads()) alone_.push_back(std::make_unique<Alone>(ctx));
+  ctx.pool.ParallelFor(small_.size(), [&](size_t i, size_t thread) {
+    StepMuon(lr, grad_scale, *small_[i], alone_[thread]->ctx);
+  });
+}
+
 void Optimizer::Step(uint64_t step, double lr, double grad_scale, KernelContext& ctx) {
   const auto correction = [&](double beta) {
     return static_cast<float>(1 / (1 - std::pow(beta, static_cast<double>(step))));
@@ -168,13 +191,14 @@ void Optimizer::Step(uint64_t step, double lr, double grad_scale, KernelContext&
                              .grad_scale = static_cast<float>(grad_scale)};
   for (const Slot& slot : slots_) {
     if (slot.muon) {
-      StepMuon(lr, grad_scale, slot, ctx);
+      if (slot.parameter->value.size() > kSmallMatrix) StepMuon(lr, grad_scale, slot, ctx);
       continue;
     }
     const bool decays = slot.parameter->is_matrix();
     args.weight_decay = decays ? static_cast<float>(options_.weight_decay) : 0.0f;
     StepAdamW(args, slot, ctx);
   }
+  StepSmallMatrices(lr, grad_scale, ctx);
 }
 
 std::vector<Optimizer::State> Optimizer::state() {

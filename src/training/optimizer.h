@@ -8,6 +8,7 @@
 #define BALEEN_TRAINING_OPTIMIZER_H_
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -46,6 +47,7 @@ double LearningRate(const ScheduleOptions& options, uint64_t step);
 class Optimizer {
  public:
   Optimizer(const Parameters& parameters, OptimizerOptions options);
+  ~Optimizer();
 
   // `step` counts from 1; gradients are multiplied by grad_scale first. Changes the values.
   void Step(uint64_t step, double lr, double grad_scale, kernels::KernelContext& ctx);
@@ -66,13 +68,17 @@ class Optimizer {
     bool muon;
     std::span<float> m, v;  // v is empty with Muon
   };
+  struct Alone;  // what a thread needs to work on a matrix by itself
   static bool UsesMuon(const Parameter& parameter, const OptimizerOptions& options);
   void StepAdamW(const kernels::AdamWArgs& args, const Slot& slot, kernels::KernelContext& ctx);
   void StepMuon(double lr, double grad_scale, const Slot& slot, kernels::KernelContext& ctx);
+  void StepSmallMatrices(double lr, double grad_scale, kernels::KernelContext& ctx);
 
   const OptimizerOptions options_;
   std::vector<float> memory_;
   std::vector<Slot> slots_;
+  std::vector<const Slot*> small_;             // Muon's matrices that one thread takes whole
+  std::vector<std::unique_ptr<Alone>> alone_;  // one for each thread
 };
 
 // The Euclidean norm over all gradients.
