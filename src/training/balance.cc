@@ -99,4 +99,20 @@ LoadStatistics Summarize(std::span<const uint64_t> load) {
   return statistics;
 }
 
+LoadStatistics Summarize(const std::vector<std::vector<uint64_t>>& layers) {
+  LoadStatistics statistics;
+  double num_layers = 0;
+  for (const std::vector<uint64_t>& load : layers) {
+    if (std::ranges::all_of(load, [](uint64_t count) { return count == 0; })) continue;
+    const LoadStatistics layer = Summarize(std::span(load));
+    statistics.max_vio += layer.max_vio;
+    statistics.entropy += layer.entropy;
+    statistics.dead_experts += layer.dead_experts;
+    ++num_layers;
+  }
+  statistics.max_vio /= std::max(num_layers, 1.0);
+  statistics.entropy /= std::max(num_layers, 1.0);
+  return statistics;
+}
+
 }  // namespace baleen

@@ -51,6 +51,8 @@ struct LoadStatistics {
   size_t dead_experts = 0;  // with less than a tenth of the mean
 };
 LoadStatistics Summarize(std::span<const uint64_t> load);
+// Means over the layers that saw tokens, and the sum of their dead experts.
+LoadStatistics Summarize(const std::vector<std::vector<uint64_t>>& layers);
 
 }  // namespace baleen
 

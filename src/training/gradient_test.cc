@@ -302,6 +302,11 @@ TEST(BalanceTest, LoadIsSummarized) {
   EXPECT_EQ(Summarize(one).max_vio, 3);
   EXPECT_EQ(Summarize(one).entropy, 0);
   EXPECT_EQ(Summarize(one).dead_experts, 3u);
+  // A layer without tokens has no say.
+  const LoadStatistics all = Summarize({even, one, {0, 0, 0, 0}});
+  EXPECT_EQ(all.max_vio, 1.5);
+  EXPECT_NEAR(all.entropy, 0.5, 1e-12);
+  EXPECT_EQ(all.dead_experts, 3u);
 }
 
 // Perfect balance gives alpha in each of V2's losses (spec: f = P E = 1).

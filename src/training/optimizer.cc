@@ -128,11 +128,14 @@ Optimizer::Optimizer(const Parameters& parameters, OptimizerOptions options)
     Slot& slot = slots_.emplace_back();
     slot.parameter = &parameter;
     slot.muon = UsesMuon(parameter, options_);
+    slot.frozen =
+        !options_.frozen_prefix.empty() && parameter.name.starts_with(options_.frozen_prefix);
     slot.m = take(parameter.value.size());
     if (!slot.muon) slot.v = take(parameter.value.size());
   }
   for (const Slot& slot : slots_) {
-    if (slot.muon && slot.parameter->value.size() <= kSmallMatrix) small_.push_back(&slot);
+    const bool is_small = slot.parameter->value.size() <= kSmallMatrix;
+    if (slot.muon && is_small && !slot.frozen) small_.push_back(&slot);
   }
 }
 
@@ -190,6 +193,7 @@ void Optimizer::Step(uint64_t step, double lr, double grad_scale, KernelContext&
                              .correction2 = correction(options_.beta2),
                              .grad_scale = static_cast<float>(grad_scale)};
   for (const Slot& slot : slots_) {
+    if (slot.frozen) continue;
     if (slot.muon) {
       if (slot.parameter->value.size() > kSmallMatrix) StepMuon(lr, grad_scale, slot, ctx);
       continue;

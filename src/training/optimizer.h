@@ -26,6 +26,7 @@ struct OptimizerOptions {
   double eps = 1e-8;
   double weight_decay = 0.1;
   double muon_momentum = 0.95;
+  std::string frozen_prefix;  // parameters whose names begin so keep their values; empty: none
 };
 
 enum class Schedule { kConstant, kCosine, kStep };
@@ -66,6 +67,7 @@ class Optimizer {
   struct Slot {
     const Parameter* parameter;
     bool muon;
+    bool frozen;
     std::span<float> m, v;  // v is empty with Muon
   };
   struct Alone;  // what a thread needs to work on a matrix by itself

@@ -168,7 +168,7 @@ PassResult TrainingPass::Run(std::span<const int32_t> tokens, size_t total_targe
   float* grad_hidden = ctx.arena.Allocate<float>(rows * width);
   result.loss =
       Loss(hidden, layout.targets, weights.lm_head, &grads.lm_head, scale, grad_hidden, ctx);
-  if (!weights.mtp.empty()) {
+  if (!weights.mtp.empty() && options_.mtp_weight > 0) {
     result.mtp_loss = RunMtp(layout, hidden, static_cast<float>(options_.mtp_weight) * scale,
                              balance_scale, grad_hidden, recorder, result.balance_loss, ctx);
   }

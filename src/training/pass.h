@@ -23,7 +23,7 @@ struct PassOptions {
   size_t num_sequences = 0;    // of a micro-batch
   size_t sequence_length = 0;  // tokens that are read; one more is predicted
   bool recompute = false;
-  double mtp_weight = 0.3;  // of the loss of MTP modules
+  double mtp_weight = 0.3;  // of the loss of MTP modules; 0: they are not computed
   BalanceOptions balance;
 };
 

@@ -116,18 +116,26 @@ Products ProductsOf(const TrainConfig& c, const kernels::KernelTable& table) {
 
 // Floating-point operations for one token, there and back: 6 for each matrix parameter that works
 // on it, and attention over half a sequence on average.
-double OperationsPerToken(const ModelConfig& c, const Parameters& parameters, size_t length) {
+// What the names of the MTP module's parameters begin with.
+std::string MtpPrefix(const ModelConfig& config) {
+  return fmt::format("model.layers.{}.", config.num_hidden_layers);
+}
+
+double OperationsPerToken(const ModelConfig& c, const Parameters& parameters, bool trains_mtp,
+                          size_t length) {
   double active = 0;
   for (const Parameter& p : parameters.list()) {
     if (!p.is_matrix() || (p.name == "model.embed_tokens.weight" && !parameters.tied())) continue;
+    if (!trains_mtp && p.name.starts_with(MtpPrefix(c))) continue;
     const double share =
         p.name.find(".mlp.experts.") == std::string::npos
             ? 1.0
             : static_cast<double>(c.num_experts_per_tok) / static_cast<double>(c.n_routed_experts);
     active += share * static_cast<double>(p.value.size());
   }
-  if (c.num_nextn_predict_layers > 0) active += static_cast<double>(c.vocab_size * c.hidden_size);
-  const auto layers = static_cast<double>(c.num_hidden_layers + c.num_nextn_predict_layers);
+  const size_t modules = trains_mtp ? c.num_nextn_predict_layers : 0;
+  if (modules > 0) active += static_cast<double>(c.vocab_size * c.hidden_size);
+  const auto layers = static_cast<double>(c.num_hidden_layers + modules);
   const auto per_pair =
       static_cast<double>(c.num_attention_heads * (c.qk_head_dim() + c.v_head_dim));
   return 6 * (active + layers * per_pair * (static_cast<double>(length) + 1) / 2);
@@ -254,11 +262,15 @@ void Run::CheckMemory() {
 void Run::Begin() {
   const ParsedConfig& parsed = architecture_.parsed;
   parameters_.emplace(parsed.model, parsed.tie_word_embeddings, products_);
-  optimizer_.emplace(*parameters_, OptimizerOptions{.muon = config_.optimizer == "muon",
-                                                    .beta1 = config_.beta1,
-                                                    .beta2 = config_.beta2,
-                                                    .eps = config_.eps,
-                                                    .weight_decay = config_.weight_decay});
+  optimizer_.emplace(
+      *parameters_,
+      OptimizerOptions{
+          .muon = config_.optimizer == "muon",
+          .beta1 = config_.beta1,
+          .beta2 = config_.beta2,
+          .eps = config_.eps,
+          .weight_decay = config_.weight_decay,
+          .frozen_prefix = config_.mtp_weight > 0 ? std::string() : MtpPrefix(parsed.model)});
   pass_.emplace(parsed.model, *parameters_, pass_options_);
 
   state_.config = ResultKeysJson(config_);
@@ -289,7 +301,8 @@ void Run::Begin() {
     parameters_->Initialize(config_.seed, range);
   }
   parameters_->Publish(ctx_);
-  operations_per_token_ = OperationsPerToken(parsed.model, *parameters_, config_.sequence_length);
+  operations_per_token_ = OperationsPerToken(parsed.model, *parameters_, config_.mtp_weight > 0,
+                                             config_.sequence_length);
   log_.emplace(run_directory_, state_.step);
   Note(fmt::format("model: {} parameters, {:.1f} MFLOP a token; {}, products in {}, {} threads",
                    parameters_->num_values(), operations_per_token_ / 1e6, table_.name,
@@ -332,12 +345,10 @@ StepReport Run::Step() {
   }
   parameters_->Publish(ctx_);
 
-  for (const auto& layer : load) {
-    const LoadStatistics statistics = Summarize(layer);
-    report.max_vio += statistics.max_vio / static_cast<double>(load.size());
-    report.entropy += statistics.entropy / static_cast<double>(load.size());
-    report.dead_experts += statistics.dead_experts;
-  }
+  const LoadStatistics statistics = Summarize(load);
+  report.max_vio = statistics.max_vio;
+  report.entropy = statistics.entropy;
+  report.dead_experts = statistics.dead_experts;
   if (report.step % std::max<uint64_t>(1, config_.steps / kLoadLines) == 0) {
     log_->Load(report.step, load);
   }
@@ -372,13 +383,9 @@ double Run::Validate() {
   }
   flush();
   if (targets == 0) return -1;
-  result_.validation_max_vio = 0;
-  result_.validation_dead_experts = 0;
-  for (const auto& layer : load) {
-    const LoadStatistics statistics = Summarize(layer);
-    result_.validation_max_vio += statistics.max_vio / static_cast<double>(load.size());
-    result_.validation_dead_experts += statistics.dead_experts;
-  }
+  const LoadStatistics statistics = Summarize(load);
+  result_.validation_max_vio = statistics.max_vio;
+  result_.validation_dead_experts = statistics.dead_experts;
   return result_.validation_loss = loss / static_cast<double>(targets);
 }
 

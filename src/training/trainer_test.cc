@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "formats/safetensors.h"
 #include "training/run_log.h"
 
 namespace baleen {
@@ -120,6 +121,44 @@ TEST_F(TrainerTest, LearnsAndLeavesAModel) {
     }
   }
   EXPECT_EQ(lines, 60u);
+}
+
+// The module's own parameters keep their bits, and those of the model do not.
+TEST_F(TrainerTest, LeavesMtpOutWithoutWeight) {
+  config_.steps = 1;
+  config_.lr = 1e-30;  // the weights that both begin with
+  config_.warmup_steps = 0;
+  config_.bias_update_speed = 0;
+  Train(config_, {.num_threads = 1});
+  TrainConfig without = config_;
+  without.bias_update_speed = 1e-3;
+  without.mtp_weight = 0;
+  without.lr = 1e-2;
+  without.steps = 2;
+  without.optimizer = "muon";
+  without.output += "-without";
+  double mtp_loss = -1;
+  Train(without,
+        {.num_threads = 1, .on_step = [&](const StepReport& r) { mtp_loss = r.mtp_loss; }});
+  EXPECT_EQ(mtp_loss, 0);
+
+  const SafetensorsFile before(config_.output + "/model.safetensors");
+  const SafetensorsFile after(without.output + "/model.safetensors");
+  size_t kept = 0, changed = 0;
+  for (const auto& [name, view] : before.tensors()) {
+    const TensorView* now = after.Find(name);
+    ASSERT_NE(now, nullptr) << name;
+    const bool is_same = std::ranges::equal(std::span(view.data, view.size_bytes()),
+                                            std::span(now->data, now->size_bytes()));
+    if (name.starts_with("model.layers.2.")) {
+      EXPECT_TRUE(is_same) << name;
+      ++kept;
+    } else {
+      changed += is_same ? 0 : 1;
+    }
+  }
+  EXPECT_GT(kept, 10u);
+  EXPECT_GT(changed, 10u);
 }
 
 TEST_F(TrainerTest, SaysThatItLearnedToFillHoles) {
