@@ -179,7 +179,8 @@ void CheckVocabulary(const Checkpoint& checkpoint) {
 
 void OpenGguf(CheckpointPart part, Checkpoint& checkpoint) {
   const auto model = std::make_shared<const GgufModel>(checkpoint.path.weights);
-  checkpoint.config = ParseConfig(GgufConfigJson(*model), checkpoint.path.weights);
+  checkpoint.config_json = GgufConfigJson(*model);
+  checkpoint.config = ParseConfig(checkpoint.config_json, checkpoint.path.weights);
   checkpoint.text = GgufText(*model);
   CheckVocabulary(checkpoint);
   if (part == CheckpointPart::kTextOnly) return;
@@ -189,7 +190,8 @@ void OpenGguf(CheckpointPart part, Checkpoint& checkpoint) {
 void OpenDirectory(CheckpointPart part, Checkpoint& checkpoint) {
   const std::string& directory = checkpoint.path.directory;
   const std::string config_path = directory + "/config.json";
-  checkpoint.config = ParseConfig(ReadFile(config_path, kMaxConfigBytes), config_path);
+  checkpoint.config_json = ReadFile(config_path, kMaxConfigBytes);
+  checkpoint.config = ParseConfig(checkpoint.config_json, config_path);
   // Older tools wrote this file alone; where both are, other engines read config.json.
   const std::string gptq_path = directory + "/quantize_config.json";
   if (checkpoint.config.quantization == WeightQuantization::kNone && Exists(gptq_path)) {

@@ -39,6 +39,7 @@ struct TextSide {
 struct Checkpoint {
   ModelPath path;
   ParsedConfig config;
+  std::string config_json;  // what `config` was read from; of a GGUF file, what its keys stand for
   TextSide text;
   std::shared_ptr<const WeightSource> source;  // null when opened for text only
   ModelWeights weights;

@@ -39,6 +39,7 @@ class ConfigWriter {
     WriteRope();
     WriteExperts();
     fields_.Add("tie_word_embeddings", model_.Find("output.weight") == nullptr);
+    WriteTokens();
     return fields_.Object();
   }
 
@@ -173,7 +174,9 @@ class ConfigWriter {
     const uint64_t groups = std::max<uint64_t>(FindUint("expert_group_count").value_or(1), 1);
     const bool biased = HasBias();
     const char* method = biased ? "noaux_tc" : groups > 1 ? "group_limited_greedy" : "greedy";
-    fields_.Add("model_type", std::string(biased ? "\"deepseek_v3\"" : "\"deepseek_v2\""));
+    const std::string_view family = biased ? "3" : "2";
+    fields_.Add("model_type", fmt::format("\"deepseek_v{}\"", family));
+    fields_.Add("architectures", fmt::format("[\"DeepseekV{}ForCausalLM\"]", family));
     fields_.Add("scoring_func", std::string(gating == 2 ? "\"sigmoid\"" : "\"softmax\""));
     fields_.Add("topk_method", fmt::format("\"{}\"", method));
     fields_.Add("n_group", groups);
@@ -188,6 +191,15 @@ class ConfigWriter {
     fields_.Add("n_shared_experts", FindUint("expert_shared_count").value_or(0));
     fields_.Add("num_experts_per_tok", Uint("expert_used_count"));
     fields_.Add("moe_intermediate_size", Uint("expert_feed_forward_length"));
+  }
+
+  // The first and the last token of a text, which training goes by; what an engine does with a
+  // prompt is GgufText's business.
+  void WriteTokens() {
+    for (const char* name : {"bos_token_id", "eos_token_id"}) {
+      const auto id = keys_.Uint(fmt::format("tokenizer.ggml.{}", name));
+      if (id && *id < VocabSize()) fields_.Add(name, *id);
+    }
   }
 
   bool HasBias() const {

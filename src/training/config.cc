@@ -106,7 +106,8 @@ const std::vector<TrainKey>& TrainKeys() {
   using C = TrainConfig;
   static const std::vector<TrainKey> keys = {
       {"model", &C::model, "config.json of the architecture", true},
-      {"init", &C::init, "Checkpoint to go on from instead of random weights", true},
+      {"init", &C::init,
+       "Checkpoint to go on from instead of random weights (any that Baleen opens)", true},
       {"tokenizer", &C::tokenizer, "Directory with tokenizer.json; default: that of --init", true},
       {"output", &C::output, "Directory for the model and the run's files", false},
       {"data", &C::data, "Files, directories and globs, separated by commas", false},

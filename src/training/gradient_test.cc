@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "formats/safetensors.h"
 #include "kernels/registry.h"
+#include "training/initial_weights.h"
 #include "training/optimizer.h"
 #include "training/pass.h"
 #include "training/router_gradient.h"
@@ -40,7 +41,7 @@ class Case {
     for (auto id : json_.root()["tokens"].get_array()) {
       tokens_.push_back(static_cast<int32_t>(int64_t(id)));
     }
-    parameters_.CopyFrom(*checkpoint_.source);
+    CopyWeights(checkpoint_, parameters_, ctx_);
     parameters_.Publish(ctx_);
     const auto length = static_cast<size_t>(Number(json_.root(), "sequence_length"));
     options_ = {.num_sequences = tokens_.size() / (length + 1),

@@ -149,7 +149,7 @@ uint64_t StreamOf(std::string_view name) {
 }  // namespace
 
 Parameters::Parameters(const ModelConfig& config, bool tied, Products products)
-    : tied_(tied), products_(products) {
+    : config_(config), tied_(tied), products_(products) {
   const std::vector<Spec> specs = Specs(config, tied);
   size_t total = 0, num_biases = 0;
   for (const Spec& spec : specs) total += NumElements(spec.shape);
@@ -251,28 +251,17 @@ kernels::BackwardWeight Parameters::Backward(const Matrix& forward) const {
           .cols = forward.cols};
 }
 
-void Parameters::CopyFrom(const WeightSource& source) {
-  const auto copy = [&](const std::string& name, const Shape& shape, std::span<float> value) {
-    const TensorView* view = source.Find(name);
-    if (view == nullptr) return false;
-    if (view->shape != shape) {
-      Throw(ErrorCode::kCorruption, "{}: tensor {} has shape {}, but the config asks for {}",
-            source.FileOf(name), name, ShapeToString(view->shape), ShapeToString(shape));
-    }
-    ToF32(*view, 0, value.size(), value.data());
-    return true;
-  };
-  for (Parameter& parameter : list_) {
-    if (!copy(parameter.name, parameter.shape, parameter.value)) {
-      Throw(ErrorCode::kCorruption, "the weights lack the tensor {}", parameter.name);
-    }
-  }
-  for (size_t i = 0; i < router_biases_.size(); ++i) {
-    const std::span<float> bias = router_biases_[i];
-    if (!copy(router_bias_names_[i], {bias.size()}, bias)) {
-      Throw(ErrorCode::kCorruption, "the weights lack the tensor {}", router_bias_names_[i]);
-    }
-  }
+ModelWeights Parameters::Masters() {
+  std::unordered_map<std::string, float*> by_name;
+  for (const Parameter& parameter : list_) by_name[parameter.name] = parameter.value.data();
+  size_t num_biases = 0;
+  return Visit(config_, tied_,
+               {.matrix = [&](const std::string& name, size_t rows,
+                              size_t cols) { return WideMatrix(by_name[name], rows, cols); },
+                .vector = [&](const std::string& name, size_t) -> Vector { return by_name[name]; },
+                .router_bias = [&](const std::string&, size_t) -> Vector {
+                  return router_biases_[num_biases++].data();
+                }});
 }
 
 void Parameters::ClearGradients() { std::ranges::fill(gradients_, 0.0f); }

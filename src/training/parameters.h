@@ -18,7 +18,6 @@
 #include "model/config.h"
 #include "model/weights.h"
 #include "tensor/tensor_view.h"
-#include "tensor/weight_source.h"
 
 namespace baleen {
 
@@ -47,9 +46,8 @@ class Parameters {
   // N(0, range^2) for matrices, 1 for norms; biases of routers 0. Each tensor has a stream of
   // random numbers of its own, so its values do not depend on the others.
   void Initialize(uint64_t seed, double range);
-  // Copies every tensor from `source`, biases of routers included, whatever their type.
-  // Errors: kCorruption, a shape differs or a tensor is missing.
-  void CopyFrom(const WeightSource& source);
+  // Views into the master weights, as grads() are of the gradients, and into the routers' biases.
+  ModelWeights Masters();
 
   // e_score_correction_bias of each MoE layer, MTP modules last: state, but not trained by
   // gradients.
@@ -73,6 +71,7 @@ class Parameters {
   static uint64_t Bytes(const ModelConfig& config, bool tied, Products products);
 
  private:
+  const ModelConfig config_;
   bool tied_;
   Products products_;
   size_t num_moe_layers_ = 0;  // MTP modules included

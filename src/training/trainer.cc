@@ -16,6 +16,7 @@
 #include "kernels/registry.h"
 #include "kernels/roof.h"
 #include "training/dataset.h"
+#include "training/initial_weights.h"
 #include "training/optimizer.h"
 #include "training/parameters.h"
 #include "training/pass.h"
@@ -48,8 +49,9 @@ Architecture ReadArchitecture(const TrainConfig& config) {
   Architecture result;
   std::string source = "model";
   if (!config.init.empty()) {
-    source = config.init + "/config.json";
-    result.json = ReadFile(source, kMaxConfigBytes);
+    const Checkpoint checkpoint = OpenCheckpoint(config.init, CheckpointPart::kTextOnly);
+    source = config.init;
+    result.json = WithoutQuantization(checkpoint.config_json);
   } else if (config.model.starts_with("{")) {
     result.json = config.model;
   } else {
@@ -59,7 +61,7 @@ Architecture ReadArchitecture(const TrainConfig& config) {
   result.parsed = ParseConfig(result.json, source);
   const ModelConfig& model = result.parsed.model;
   if (result.parsed.quantization != WeightQuantization::kNone) {
-    Throw(ErrorCode::kUnimplemented, "{}: training goes on from BF16, F16 or F32 weights only",
+    Throw(ErrorCode::kUnimplemented, "{}: a quantized model is not trained; give it as init",
           source);
   }
   if (model.num_nextn_predict_layers > 1) {
@@ -80,8 +82,18 @@ Architecture ReadArchitecture(const TrainConfig& config) {
 }
 
 std::string TokenizerDirectory(const TrainConfig& config) {
-  const std::string& path = config.tokenizer.empty() ? config.init : config.tokenizer;
-  return fs::is_regular_file(path) ? fs::path(path).parent_path().string() : path;
+  if (config.tokenizer.empty()) {
+    const ModelPath path = ResolveModel(config.init);
+    if (path.is_gguf) {
+      Throw(ErrorCode::kInvalidArgument,
+            "{}: a trained model has its tokenizer in tokenizer.json, which a GGUF file is not; "
+            "give tokenizer",
+            config.init);
+    }
+    return path.directory;
+  }
+  return fs::is_regular_file(config.tokenizer) ? fs::path(config.tokenizer).parent_path().string()
+                                               : config.tokenizer;
 }
 
 BalanceOptions BalanceOf(const TrainConfig& c) {
@@ -293,7 +305,7 @@ void Run::Begin() {
     data_->Seek(state_.data_position);
     Note(fmt::format("goes on after step {}", state_.step));
   } else if (!config_.init.empty()) {
-    parameters_->CopyFrom(*OpenSafetensors(config_.init));
+    CopyWeights(OpenCheckpoint(config_.init), *parameters_, ctx_);
   } else {
     double range = 0.02;
     const JsonDocument document = JsonDocument::Parse(architecture_.json, "model");

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf_export.h"
 #include "formats/safetensors.h"
 #include "training/run_log.h"
 
@@ -216,6 +217,48 @@ TEST_F(TrainerTest, GoesOnFromACheckpoint) {
                    if (r.step == 1) first = r.loss;
                  }});
   EXPECT_LT(first, 4.5) << "a trained model knows stories";
+}
+
+// The model in 4 bits has nearly the loss of the one that it was made from, and what comes of
+// training is no quantized model.
+TEST_F(TrainerTest, GoesOnFromAQuantizedCheckpoint) {
+  TrainConfig config = config_;
+  config.model.clear();
+  config.tokenizer.clear();
+  config.products = "f32";
+  config.steps = 1;
+  double losses[2] = {};
+  for (const char* name : {"", "-gptq4"}) {
+    config.init = kStories + name;
+    config.output = directory_ + "/from" + name;
+    Train(config, {.num_threads = 2,
+                   .on_step = [&](const StepReport& r) { losses[*name == 0 ? 0 : 1] = r.loss; }});
+  }
+  EXPECT_NE(losses[0], losses[1]);
+  EXPECT_NEAR(losses[1], losses[0], 0.05 * losses[0]);
+  EXPECT_EQ(Bytes(config.output + "/config.json").find("quantization_config"), std::string::npos);
+  EXPECT_NO_THROW(OpenCheckpoint(config.output));
+}
+
+TEST_F(TrainerTest, AGgufFileNeedsATokenizerBesides) {
+  TrainConfig config = config_;
+  config.model.clear();
+  config.products = "f32";
+  config.steps = 1;
+  config.init = directory_ + "/stories.gguf";
+  ExportGguf(OpenCheckpoint(kStories), config.init, {.type = DType::kBF16, .num_threads = 2});
+  double losses[2] = {};
+  for (const bool from_gguf : {true, false}) {
+    if (!from_gguf) config.init = kStories;
+    config.output = directory_ + (from_gguf ? "/a" : "/b");
+    Train(config,
+          {.num_threads = 2, .on_step = [&](const StepReport& r) { losses[from_gguf] = r.loss; }});
+  }
+  EXPECT_EQ(losses[0], losses[1]);
+  EXPECT_NO_THROW(OpenCheckpoint(directory_ + "/a"));
+  config.init = directory_ + "/stories.gguf";
+  config.tokenizer.clear();
+  EXPECT_EQ(CodeOf(config), ErrorCode::kInvalidArgument);
 }
 
 TEST_F(TrainerTest, MuonAndAuxLossesRun) {

@@ -124,7 +124,7 @@ complete -c baleen -n '__fish_seen_subcommand_from train' -l context -x -d 'Long
 complete -c baleen -n '__fish_seen_subcommand_from train' -l memory-limit -x -d 'For counting words'
 
 complete -c baleen -n '__fish_seen_subcommand_from train' -l model -x -d 'config.json of the architecture'
-complete -c baleen -n '__fish_seen_subcommand_from train' -l init -x -d 'Checkpoint to go on from instead of random weights'
+complete -c baleen -n '__fish_seen_subcommand_from train' -l init -x -d 'Checkpoint to go on from instead of random weights (any that Baleen opens)'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l tokenizer -x -d 'Directory with tokenizer.json; default; that of --init'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l output -x -d 'Directory for the model and the runs files'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l data -x -d 'Text files, separated by commas'
