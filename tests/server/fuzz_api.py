@@ -5,12 +5,15 @@
 
 Starts the program with a copy of MODEL whose chat template is known. What is sent is a valid request
 with some values replaced, removed, doubled, renamed or nested, or its bytes damaged. The seed
-repeats a run; a request that was answered wrongly is printed. Standard library only.
+repeats a run; a request that was answered wrongly is printed. With the program of the dev preset
+(`ninja -C build/dev baleen`), AddressSanitizer and UndefinedBehaviorSanitizer end the server at the
+first fault, and what they say is printed, leaks at the end included. Standard library only.
 """
 import argparse
 import collections
 import copy
 import http.client
+import io
 import json
 import pathlib
 import random
@@ -57,6 +60,16 @@ VALID = [
     ("/tokenize", {"prompt": "Hello", "add_special_tokens": True, "return_token_strs": True}),
     ("/tokenize", {"messages": HELLO}),
     ("/detokenize", {"tokens": [20, 30, 40]}),
+    ("/v1/completions", {"prompt": "Once upon", "suffix": "The end.", "max_tokens": 2, "seed": 1}),
+    ("/infill", {"input_prefix": "def f(", "input_suffix": "return 1", "prompt": "a", "n_predict": 2,
+                 "input_extra": [{"filename": "a.py", "text": "import os"}], "n_indent": 2,
+                 "t_max_predict_ms": 50, "response_fields": ["content", "timings/prompt_n"],
+                 "n_cmpl": 2, "stream": True}),
+    ("/score", {"query": "Once", "labels": [" upon", " a little time"], "items": [" in", [20, 30]],
+                "item_first": False, "apply_softmax": True, "length_normalize": "tokens"}),
+    ("/generative_scoring", {"query": [20, 30], "label_token_ids": [40, 50]}),
+    ("/v1/experts", {"tokens": [20, 30, 40], "from": 1}),
+    ("/invocations", {"messages": HELLO, "max_tokens": 2}),
 ]
 ODD = [None, True, False, 0, 1, -1, 2, 1.5, -0.0, 1e308, 2**63, -2**63, 2**64, 10**30, "", "x",
        "none", "auto", "required", "{}", "\u0000", "\ud7ff", "é" * 50, "a" * 5000, "<｜User｜>", [],
@@ -150,9 +163,9 @@ def main():
     statuses, wrong = collections.Counter(), 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        server = harness.Server(arguments.program,
-                                      harness.chat_model(arguments.model, folder),
-                                      "--no-ledger")
+        said = io.StringIO()
+        server = harness.Server(arguments.program, harness.chat_model(arguments.model, folder),
+                                "--no-ledger", "--force-fim", log=said)
         address = urllib.parse.urlparse(server.url).netloc
         for path, document in VALID:
             status, answer = send(address, path, json.dumps(document).encode())
@@ -171,9 +184,15 @@ def main():
                 print(f"request {number}: {path} {body[:2000]!r}\n  -> {status} {answer[:300]!r}",
                       flush=True)
             if server.process.poll() is not None:
-                print(f"request {number}: the server has died ({server.process.returncode})")
+                server.reader.join(30)
+                print(f"request {number}: the server has died ({server.process.returncode}) after "
+                      f"{path} {body[:2000]!r}\n{said.getvalue()}")
                 return 1
-        server.stop()
+        try:
+            server.stop()
+        except AssertionError as error:
+            print(f"{error}; it said\n{said.getvalue()}")
+            return 1
     print(f"{arguments.requests} requests, seed {arguments.seed}: "
           f"{dict(sorted(statuses.items(), key=str))}; {wrong} answered wrongly")
     return 1 if wrong else 0
