@@ -31,6 +31,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+constexpr size_t kMaxProvenanceBytes = size_t{16} << 20;
 // The experts' load is written so many times in a run.
 constexpr uint64_t kLoadLines = 200;
 
@@ -167,6 +168,7 @@ class Run {
   void Save();
   void WriteModelFiles() const;
   void MarkHoles(std::string& tokenizer_config) const;
+  void ReadInitProvenance();
   void WriteProvenance() const;
   void Note(const std::string& text) const {
     if (options_.on_note) options_.on_note(text);
@@ -191,6 +193,7 @@ class Run {
   double operations_per_token_ = 0;
   double peak_ = 0;  // operations a second
   RunState state_;
+  std::string init_provenance_;  // JSON; empty: the weights it began with have none
   TrainResult result_;
 };
 
@@ -285,6 +288,7 @@ void Run::Begin() {
           .frozen_prefix = config_.mtp_weight > 0 ? std::string() : MtpPrefix(parsed.model)});
   pass_.emplace(parsed.model, *parameters_, pass_options_);
 
+  ReadInitProvenance();
   state_.config = ResultKeysJson(config_);
   state_.model = architecture_.json;
   state_.data = data_->info().fingerprint;
@@ -437,6 +441,19 @@ void Run::WriteModelFiles() const {
   SaveModel(output + "/model.safetensors", *parameters_);
 }
 
+// What is known of the weights that the run goes on with.
+void Run::ReadInitProvenance() {
+  const std::string path = config_.init + "/provenance.json";
+  if (config_.init.empty() || !fs::exists(path)) return;
+  try {
+    std::string text = ReadFile(path, kMaxProvenanceBytes);
+    (void)JsonDocument::Parse(text, path).object();
+    init_provenance_ = std::move(text);
+  } catch (const Error& error) {
+    Note(fmt::format("the provenance of the weights is left out: {}", error.what()));
+  }
+}
+
 void Run::WriteProvenance() const {
   std::string sources;
   for (const DataSource& source : data_->info().sources) {
@@ -449,11 +466,12 @@ void Run::WriteProvenance() const {
             fmt::format("{{\n  \"program\": {},\n  \"isa\": {},\n  \"products\": \"{}\",\n  "
                         "\"threads\": {},\n  \"steps\": {},\n  \"tokens\": {},\n  "
                         "\"synthetic_share\": {},\n  \"data_fingerprint\": {},\n  \"data\": "
-                        "[\n{}\n  ],\n  \"config\": {}\n}}\n",
+                        "[\n{}\n  ],\n  \"config\": {}{}{}\n}}\n",
                         JsonString("baleen " + options_.version), JsonString(table_.name),
                         products_ == Products::kBF16 ? "bf16" : "f32", pool_.num_threads(),
                         state_.step, state_.tokens, config_.synthetic_share,
-                        JsonString(state_.data), sources, ResultKeysJson(config_)));
+                        JsonString(state_.data), sources, ResultKeysJson(config_),
+                        init_provenance_.empty() ? "" : ",\n  \"continues\": ", init_provenance_));
 }
 
 void Run::Save() {

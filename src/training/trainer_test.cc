@@ -221,6 +221,28 @@ TEST_F(TrainerTest, GoesOnFromACheckpoint) {
 
 // The model in 4 bits has nearly the loss of the one that it was made from, and what comes of
 // training is no quantized model.
+TEST_F(TrainerTest, ProvenanceKeepsThatOfTheBeginning) {
+  config_.steps = 1;
+  Train(config_, {.num_threads = 1, .version = "first"});
+  TrainConfig next = config_;
+  next.model.clear();
+  next.init = config_.output;
+  next.output += "-next";
+  Train(next, {.num_threads = 1, .version = "second"});
+  const std::string path = next.output + "/provenance.json";
+  {
+    const JsonDocument json = JsonDocument::Parse(Bytes(path), path);
+    EXPECT_EQ(json.String("program"), "baleen second");
+    EXPECT_EQ(std::string_view(json.root()["continues"]["program"]), "baleen first");
+  }
+  // What is no JSON is left out, so that the file stays whole.
+  std::ofstream(next.init + "/provenance.json") << "{\"program\": ";
+  next.output += "-again";
+  Train(next, {.num_threads = 1, .version = "third"});
+  const JsonDocument json = JsonDocument::Parse(Bytes(next.output + "/provenance.json"), path);
+  EXPECT_EQ(json.root()["continues"].error(), simdjson::NO_SUCH_FIELD);
+}
+
 TEST_F(TrainerTest, GoesOnFromAQuantizedCheckpoint) {
   TrainConfig config = config_;
   config.model.clear();
