@@ -36,6 +36,8 @@ namespace {
 
 // Rows whose logits are held at once: 32 x 129,280 floats are 17 MB.
 constexpr size_t kLogitsRows = 32;
+// Of a chunk of prompts that others wait for.
+constexpr size_t kMinChunkRows = 64;
 
 using Clock = std::chrono::steady_clock;
 
@@ -110,6 +112,8 @@ class EngineImpl final : public Engine {
   void RunTurn();
   void RunStep(const Step& step, ForwardObserver* observer);
   void ShareTime(const Step& step, double seconds) const;
+  size_t MaxPromptRows() const;
+  double SecondsPerLayer(size_t rows) const;
   void BetweenLayers(const Step& step);
   void GiveLogits(const Step& step, const float* hidden);
   void Publish();
@@ -376,7 +380,7 @@ class EngineImpl::StepObserver final : public ForwardObserver {
 // else the tokens come in between the chunk's layers (BetweenLayers).
 void EngineImpl::RunTurn() {
   Step step;
-  scheduler_->PlanPrompts(step);
+  scheduler_->PlanPrompts(step, MaxPromptRows());
   const size_t prompt_rows = step.token_ids.size();
   const double estimate = static_cast<double>(prompt_rows) * seconds_per_prompt_row_;
   if (prompt_rows == 0 || estimate <= max_decode_wait_seconds_) scheduler_->PlanDecodes(step);
@@ -400,14 +404,29 @@ void EngineImpl::RunTurn() {
   if (prompt_rows < step.token_ids.size()) last_decode_end_ = Clock::now();
 }
 
+double EngineImpl::SecondsPerLayer(size_t rows) const {
+  return static_cast<double>(rows) * seconds_per_prompt_row_ /
+         static_cast<double>(model_.config().num_hidden_layers);
+}
+
+// So many that one layer of them takes no longer than a token may wait. A chunk of few rows reads
+// every expert for one or two of them, so there is a least number, whatever the wait.
+size_t EngineImpl::MaxPromptRows() const {
+  if (!scheduler_->has_decodes()) return SIZE_MAX;
+  const double rows = max_decode_wait_seconds_ / SecondsPerLayer(1);
+  return std::max(kMinChunkRows, static_cast<size_t>(std::min(rows, 1e9)));
+}
+
 // Lets those that generate have a step while a chunk of prompts is computed. Both sides get the
-// same time, as long as no token waits longer than the bound and a layer.
+// same time, as long as no token waits longer than the bound: if it would by the end of the next
+// layer, it is served before.
 void EngineImpl::BetweenLayers(const Step& step) {
   if (std::ranges::all_of(step.owners, [](Sequence* s) { return s->cancelled.load(); })) {
     throw AbandonedStep();
   }
   if (!scheduler_->has_decodes()) return;
-  const double wait = std::min(max_decode_wait_seconds_, last_decode_seconds_);
+  const double wait = std::min(max_decode_wait_seconds_ - SecondsPerLayer(step.token_ids.size()),
+                               last_decode_seconds_);
   if (SecondsSince(last_decode_end_) < wait) return;
   RemoveCancelled();
   Step decodes;

@@ -264,7 +264,7 @@ bool Scheduler::WaitsForPrefix(const Sequence& sequence, const Step& step) const
   });
 }
 
-void Scheduler::PlanPrompts(Step& step) {
+void Scheduler::PlanPrompts(Step& step, size_t max_rows) {
   Admit();
   std::vector<std::shared_ptr<Sequence>> prompts;
   for (const auto& sequence : running_) {
@@ -272,7 +272,7 @@ void Scheduler::PlanPrompts(Step& step) {
   }
   std::ranges::stable_sort(prompts,
                            [&](const auto& a, const auto& b) { return GoesBefore(*a, *b); });
-  size_t left = options_.max_prompt_rows;
+  size_t left = std::min(max_rows, options_.max_prompt_rows);
   for (const auto& sequence : prompts) {
     if (left == 0) break;
     if (!sequence->running) continue;  // it has given way to one before it

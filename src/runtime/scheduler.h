@@ -59,9 +59,10 @@ class Scheduler {
   // Whether a sequence generates and is in no step.
   bool has_decodes() const;
 
-  // Adds to the step: the next rows of prompts; one row of each sequence that generates. Sequences
-  // that are in a step are left out, so a step can be planned while another is computed.
-  void PlanPrompts(Step& step);
+  // Adds to the step: the next rows of prompts, `max_rows` of them and never more than the options
+  // say; one row of each sequence that generates. Sequences that are in a step are left out, so a
+  // step can be planned while another is computed.
+  void PlanPrompts(Step& step, size_t max_rows);
   void PlanDecodes(Step& step);
   // The step's rows are in the cache.
   void Commit(const Step& step);

@@ -11,6 +11,7 @@ namespace baleen {
 namespace {
 
 constexpr size_t kBlock = 4;  // tokens
+constexpr size_t kAllRows = SIZE_MAX;
 
 class TestSequence final : public Sequence {
  public:
@@ -63,7 +64,7 @@ class SchedulerTest : public testing::Test {
   // A whole step, computed.
   Step RunStep() {
     Step step;
-    scheduler_->PlanPrompts(step);
+    scheduler_->PlanPrompts(step, kAllRows);
     scheduler_->PlanDecodes(step);
     scheduler_->Commit(step);
     // Everybody whose last token's output was computed gets another token.
@@ -101,19 +102,33 @@ TEST_F(SchedulerTest, PromptsShareAStepAndDecodesAlwaysRun) {
   EXPECT_EQ(step.outputs.size(), 2u);
 }
 
+TEST_F(SchedulerTest, AStepTakesNoMoreRowsOfPromptsThanItIsGiven) {
+  Open(100, {.max_sequences = 8, .max_prompt_rows = 16});
+  const SequencePtr a = Add(Make(3, 20)), b = Add(Make(30, 20));
+  Step step;
+  scheduler_->PlanPrompts(step, 5);
+  EXPECT_EQ(RowsOf(step, *a), 3u);
+  EXPECT_EQ(RowsOf(step, *b), 2u);
+  scheduler_->Commit(step);
+  Step next;
+  scheduler_->PlanPrompts(next, 1000);
+  EXPECT_EQ(RowsOf(next, *b), 16u);
+  scheduler_->Commit(next);
+}
+
 TEST_F(SchedulerTest, StepsMayOverlapIfTheirSequencesDoNot) {
   Open(100, {.max_sequences = 8, .max_prompt_rows = 16});
   const SequencePtr a = Add(Make(4, 20));
   RunStep();
   const SequencePtr b = Add(Make(16, 20));
   Step prompts, decodes, none;
-  scheduler_->PlanPrompts(prompts);
+  scheduler_->PlanPrompts(prompts, kAllRows);
   EXPECT_EQ(RowsOf(prompts, *b), 16u);
   EXPECT_TRUE(scheduler_->has_decodes());
   scheduler_->PlanDecodes(decodes);
   EXPECT_EQ(RowsOf(decodes, *a), 1u);
   EXPECT_FALSE(scheduler_->has_decodes());
-  scheduler_->PlanPrompts(none);
+  scheduler_->PlanPrompts(none, kAllRows);
   scheduler_->PlanDecodes(none);
   EXPECT_TRUE(none.token_ids.empty());
   // Nothing is taken from under a step.
