@@ -60,6 +60,18 @@ TEST(SamplerTest, TopKTopPAndMinPCut) {
   ExpectFrequencies({.temperature = 1, .top_p = 0.01f}, kLogits, {{3, 1.0}});
 }
 
+// A head that is longer than what is sorted at first, in a vocabulary that is not in its order.
+TEST(SamplerTest, LongHeadsAreCutToo) {
+  // 0.6 falls on 150 even ids, 0.004 each, 0.4 on 850 others.
+  std::vector<float> logits(1000, std::log(0.4f / 850));
+  std::map<int32_t, double> wanted;
+  for (int32_t id = 0; id < 300; id += 2) {
+    logits[static_cast<size_t>(id)] = std::log(0.004f);
+    if (id < 250) wanted[id] = 1 / 125.0;  // 0.498 is reached by 125 of them, the lower ids
+  }
+  ExpectFrequencies({.temperature = 1, .top_p = 0.498f}, logits, wanted);
+}
+
 TEST(SamplerTest, TheSameSeedGivesTheSameTokens) {
   const SamplingParams params = {.temperature = 1, .seed = 9};
   Sampler a(params, {}, 1), b(params, {}, 2);

@@ -62,48 +62,60 @@ int32_t Sampler::Sample(std::span<float> logits) {
   if (params_.temperature == 0) return static_cast<int32_t>(best - logits.begin());
 
   // Tokens so far below the best that no draw can reach them (e^-40 of its probability) are left
-  // out, which keeps the sort short.
+  // out.
   const float floor = *best - 40 * params_.temperature;
   candidates_.clear();
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] >= floor) candidates_.push_back({static_cast<int32_t>(i), logits[i]});
+    if (logits[i] < floor) continue;
+    const float weight = std::exp((logits[i] - *best) / params_.temperature);
+    candidates_.push_back({static_cast<int32_t>(i), logits[i], weight});
   }
-  const auto more_likely = [](const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.token_id < b.token_id;
-  };
   const auto top_k = static_cast<size_t>(params_.top_k);
   if (top_k > 0 && top_k < candidates_.size()) {
-    std::partial_sort(candidates_.begin(), candidates_.begin() + params_.top_k, candidates_.end(),
-                      more_likely);
+    SortHead(0, top_k);
     candidates_.resize(top_k);
-  } else {
-    std::ranges::sort(candidates_, more_likely);
   }
   return Draw();
 }
 
-// Draws from candidates_, sorted by falling logit.
-int32_t Sampler::Draw() {
-  const double max = candidates_[0].logit;
-  const auto weight = [&](const Candidate& candidate) {
-    return std::exp((candidate.logit - max) / params_.temperature);
+// Makes candidates_[begin..end) those that follow in falling order of logits, if all before `begin`
+// are in their places.
+void Sampler::SortHead(size_t begin, size_t end) {
+  const auto more_likely = [](const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token_id < b.token_id;
   };
-  double total = 0;
-  for (const Candidate& candidate : candidates_) total += weight(candidate);
+  const auto at = [&](size_t i) { return candidates_.begin() + static_cast<ptrdiff_t>(i); };
+  std::partial_sort(at(begin), at(end), candidates_.end(), more_likely);
+}
 
-  // top_p keeps the shortest head with that much probability; min_p cuts what is far below the
-  // best, whose weight is 1.
-  double kept = 0;
-  size_t count = 0;
-  while (count < candidates_.size() && (count == 0 || kept < params_.top_p * total)) {
-    const double w = weight(candidates_[count]);
-    if (count > 0 && w < params_.min_p) break;
-    kept += w;
-    ++count;
+// Draws from candidates_. A whole vocabulary takes milliseconds to sort, so only as much of it is
+// sorted as top_p and min_p look at.
+int32_t Sampler::Draw() {
+  double total = 0;
+  for (const Candidate& candidate : candidates_) total += candidate.weight;
+  double kept = total;
+  size_t count = candidates_.size();
+  if (params_.top_p < 1 || params_.min_p > 0) {
+    // top_p keeps the shortest head with that much probability; min_p cuts what is far below the
+    // best, whose weight is 1.
+    constexpr size_t kFirstSorted = 64;
+    size_t sorted = 0;
+    kept = 0;
+    count = 0;
+    while (count < candidates_.size() && (count == 0 || kept < params_.top_p * total)) {
+      if (count == sorted) {
+        sorted = std::min(candidates_.size(), std::max(kFirstSorted, 8 * sorted));
+        SortHead(count, sorted);
+      }
+      const float weight = candidates_[count].weight;
+      if (count > 0 && weight < params_.min_p) break;
+      kept += weight;
+      ++count;
+    }
   }
   double draw = random_.UniformDouble() * kept;
   for (size_t i = 0; i < count; ++i) {
-    draw -= weight(candidates_[i]);
+    draw -= candidates_[i].weight;
     if (draw < 0) return candidates_[i].token_id;
   }
   return candidates_[count - 1].token_id;

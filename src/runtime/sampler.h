@@ -34,9 +34,11 @@ class Sampler {
   struct Candidate {
     int32_t token_id;
     float logit;
+    float weight;  // e^((logit - best) / temperature)
   };
 
   void Penalize(std::span<float> logits) const;
+  void SortHead(size_t begin, size_t end);
   int32_t Draw();
 
   SamplingParams params_;
