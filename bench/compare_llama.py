@@ -6,7 +6,8 @@
 MODEL.gguf is what `baleen convert --type q4_0` writes. bench/llama_peer.py names the bindings that
 the peers come from; one that is not installed is left out, and so are cases that --cases does not
 name. Cases: `prefill N`, `decode N` (one sequence, N tokens in its context), `batch N` (N sequences
-of 256 tokens that decode together). llama.cpp does not really read a long context before it decodes
+of --batch-context tokens that decode together), `serve N` (the same as N streams of `baleen serve`,
+sampled and sent, and `batch N` of the peers, which sample nothing). llama.cpp does not really read a long context before it decodes
 at its end: its cache is filled with the rows of a short one, over and over, which cost the same.
 
 With --lock FILE each measurement holds that file's lock, for machines on which others work too.
@@ -33,7 +34,6 @@ PROGRAM = pathlib.Path(__file__).resolve().parent.parent / "build" / "release" /
 NAMES = {"baleen": "baleen", "llama_cpp": "llama.cpp", "ik_llama_cpp": "ik_llama.cpp"}
 CASES = ("prefill 512", "prefill 4096", "decode 1", "decode 8192", "decode 32768", "batch 8",
          "batch 16", "batch 32")
-BATCH_CONTEXT = 256
 FILL = 256  # rows that are repeated to fill a peer's cache
 GENERATE = 16
 
@@ -120,10 +120,11 @@ def fill(peer, count):
         raise ValueError("the state was refused")
 
 
-def measure_peer(library, model, kind, size, threads, lock):
+def measure_peer(library, model, kind, size, threads, lock, batch_context):
     """Tokens per second of one case."""
+    kind = "batch" if kind == "serve" else kind
     sequences = size if kind == "batch" else 1
-    context = {"prefill": size, "decode": size + 64, "batch": size * (BATCH_CONTEXT + 64)}[kind]
+    context = {"prefill": size, "decode": size + 64, "batch": size * (batch_context + 64)}[kind]
     context = (context + 255) // 256 * 256
     peer = Peer(library, model, context=context, sequences=sequences, threads=threads)
     read_prompt(peer, 32)
@@ -138,8 +139,8 @@ def measure_peer(library, model, kind, size, threads, lock):
         position = size
     else:
         for sequence in range(sequences):
-            read_prompt(peer, BATCH_CONTEXT, sequence)
-        position = BATCH_CONTEXT
+            read_prompt(peer, batch_context, sequence)
+        position = batch_context
     with locked(lock):
         for step in range(GENERATE + 2):
             if step == 2:
@@ -149,10 +150,11 @@ def measure_peer(library, model, kind, size, threads, lock):
         return GENERATE * sequences / (time.perf_counter() - begin)
 
 
-def measure_in_child(library, model, kind, size, threads, lock):
+def measure_in_child(library, model, kind, size, threads, lock, batch_context):
     """A process for each, so that no library sees the other's memory. None: it failed."""
     command = [sys.executable, __file__, model, "--worker", library, kind, str(size), "--threads",
-               str(threads)] + (["--lock", lock] if lock else [])
+               str(threads), "--batch-context", str(batch_context)]
+    command += ["--lock", lock] if lock else []
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         print(f"{NAMES[library]}, {kind} {size}: {result.stderr.strip().splitlines()[-1:]}",
@@ -161,11 +163,26 @@ def measure_in_child(library, model, kind, size, threads, lock):
     return float(result.stdout.split()[-1])  # the libraries talk as well
 
 
-def measure_baleen(model, kind, size, threads, lock):
+def measure_served(model, size, threads, lock, batch_context):
+    """Tokens per second of so many streams."""
+    command = [sys.executable, pathlib.Path(__file__).with_name("serve_load.py"), PROGRAM, model,
+               "--only", "batch", "--streams", size, "--prompt", batch_context, "--tokens", GENERATE,
+               "--serve", f"--threads {threads} --max-sequences {size}"]
+    with locked(lock):
+        result = subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    return json.loads(result.stdout)["tokens_per_s"]
+
+
+def measure_baleen(model, kind, size, threads, lock, batch_context):
     """(tokens per second, share of the roof, the roof)"""
+    if kind == "serve":
+        served = measure_served(model, size, threads, lock, batch_context)
+        speed, share, roof = measure_baleen(model, "batch", size, threads, lock, batch_context)
+        print(f"served {served:.1f}, without a server {speed:.1f}", file=sys.stderr, flush=True)
+        return served, share * served / speed, roof
     shape = {"prefill": ["--prompt", size, "--context", 1, "--generate", 1],
              "decode": ["--prompt", 1, "--context", size, "--generate", GENERATE],
-             "batch": ["--prompt", 1, "--context", BATCH_CONTEXT, "--generate", GENERATE,
+             "batch": ["--prompt", 1, "--context", batch_context, "--generate", GENERATE,
                        "--batch", size]}[kind]
     command = [PROGRAM, "bench", model, "--json", "--repeat", 1, "--threads", threads, *shape]
     with locked(lock):
@@ -244,6 +261,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cases", nargs="+", default=CASES, help='such as "prefill 512"')
+    parser.add_argument("--batch-context", type=int, default=256)
     parser.add_argument("--libraries", nargs="*", choices=LIBRARIES, default=LIBRARIES)
     parser.add_argument("--lock", help="file to lock while measuring")
     parser.add_argument("--markdown", type=pathlib.Path)
@@ -253,7 +271,8 @@ def main():
     random.seed(1)
     if args.worker:
         library, kind, size = args.worker
-        print(measure_peer(library, args.model, kind, int(size), args.threads, args.lock))
+        print(measure_peer(library, args.model, kind, int(size), args.threads, args.lock,
+                           args.batch_context))
         return
     table = Table(args.libraries)
     for case in args.cases:
@@ -262,14 +281,14 @@ def main():
         shares, failed = [], set()
         for _ in range(args.rounds):
             speed, share, roof = measure_baleen(args.model, kind, int(size), args.threads,
-                                                args.lock)
+                                                args.lock, args.batch_context)
             speeds["baleen"].append(speed)
             shares.append(share)
             for name in args.libraries:
                 if name in failed:
                     continue
                 speed = measure_in_child(name, args.model, kind, int(size), args.threads,
-                                         args.lock)
+                                         args.lock, args.batch_context)
                 if speed is None:
                     failed.add(name)
                 else:

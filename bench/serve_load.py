@@ -2,15 +2,23 @@
 """`baleen serve` under load and against rude clients, by raw sockets.
 
   bench/serve_load.py BALEEN MODEL [--idle 1000] [--streams 64] [--aborts 10000] [--keystrokes 200]
-                      [--seconds 20] [--only NAME]...
+                      [--seconds 20] [--only NAME]... [--serve "FLAG ..."]
 
-Prints a JSON object a part; exits 1 if a promise is broken. Standard library only.
+Prints a JSON object a part; exits 1 if a promise is broken. Standard library only. --serve has more
+flags for `baleen serve`.
 
   load        streams beside idle keep-alive connections: time to first token, between tokens
   aborts      requests whose clients leave: nothing is left of them, counted
   keystrokes  an editor that cancels each request by the next one: time to the first line
   rude        slow readers, half-open sockets, large bodies, deep JSON, bytes that are no UTF-8
   quiet       an idle server uses no CPU
+
+And, only when they are named by --only:
+
+  interference  8 streams while a prompt of --prompt tokens is read: the gaps between their tokens
+  batch       --streams answers that grow together: tokens a second while all of them grow
+  prefix      8 prompts that begin with the same 2,000 tokens, at once: these are computed once
+  soak        mixed requests for --seconds: memory, threads, sockets and blocks are flat
 """
 import argparse
 import asyncio
@@ -20,6 +28,7 @@ import pathlib
 import random
 import re
 import resource
+import shlex
 import signal
 import statistics
 import subprocess
@@ -79,10 +88,10 @@ async def exchange(reader, writer, message, timeout=60):
     return int(top[9:12]), await asyncio.wait_for(reader.readexactly(length), timeout)
 
 
-async def ask(server, message):
+async def ask(server, message, timeout=60):
     reader, writer = await connect(server)
     try:
-        return await exchange(reader, writer, message)
+        return await exchange(reader, writer, message, timeout)
     finally:
         writer.close()
 
@@ -337,12 +346,171 @@ async def part_quiet(server, options):
     return {"idle_cpu_share": round(used / 3, 4)}
 
 
+# By `return_token_ids`, which shows a token too whose text waits for the rest of a character.
+async def watch(server, ids, max_tokens, arrivals, **fields):
+    """Streams an answer to a prompt of ids; appends the time of each token. Returns the usage."""
+    reader, writer = await connect(server)
+    body = {"prompt": ids, "max_tokens": max_tokens, "ignore_eos": True, "temperature": 1, "seed": 1,
+            "stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True,
+            **fields}
+    writer.write(head("POST", "/v1/completions", json.dumps(body).encode()))
+    usage = None
+    try:
+        top = await reader.readuntil(b"\r\n\r\n")
+        if b" 200 " not in top[:20]:
+            raise RuntimeError((top, await reader.read(1000)))
+        async for line in reader:
+            if not line.startswith(b"data: {"):
+                if line.startswith(b"data: [DONE]"):
+                    break
+                continue
+            event = json.loads(line[6:])
+            if "error" in event:
+                raise RuntimeError(event)
+            usage = event["usage"] or usage
+            now = time.monotonic()
+            arrivals += [now] * sum(len(c["token_ids"]) for c in event["choices"])
+    finally:
+        writer.transport.abort()
+    return usage
+
+
+def some_ids(draw, count):
+    return [draw.randrange(100, 4000) for _ in range(count)]
+
+
+async def part_interference(server, options):
+    draw, streams = random.Random(11), [[] for _ in range(8)]
+    tasks = [asyncio.create_task(watch(server, some_ids(draw, 16), 4000, arrivals))
+             for arrivals in streams]
+    while min(len(arrivals) for arrivals in streams) < 20:
+        await asyncio.sleep(0.05)
+        for task in tasks:
+            if task.done():
+                task.result()  # raises what it failed with
+    alone = time.monotonic()
+    await asyncio.sleep(3)
+    begin, first = time.monotonic(), []
+    await watch(server, some_ids(draw, options.prompt), 1, first)
+    end = time.monotonic()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await settled(server)
+
+    def gaps(since, until):
+        return [b - a for arrivals in streams for a, b in zip(arrivals, arrivals[1:])
+                if since <= a and b <= until]
+    result = {"prompt_tokens": options.prompt, "prompt_s": round(end - begin, 1),
+              "gaps_alone": percentiles(gaps(alone, begin)),
+              "gaps_beside_prompt": percentiles(gaps(begin, end))}
+    most = 2 * options.max_decode_wait
+    if result["gaps_beside_prompt"]["max_ms"] > most:
+        result["failed"] = f"a token came later than {most} ms"
+    return result
+
+
+async def part_batch(server, options):
+    """From the last first token to the first last one, when all grow together."""
+    draw, streams = random.Random(13), [[] for _ in range(options.streams)]
+    await asyncio.gather(*[watch(server, some_ids(draw, options.prompt), options.tokens, arrivals)
+                           for arrivals in streams])
+    begin = max(arrivals[0] for arrivals in streams)
+    end = min(arrivals[-1] for arrivals in streams)
+    tokens = sum(begin < at <= end for arrivals in streams for at in arrivals)
+    assert tokens >= 4 * options.streams, f"only {tokens} tokens while all grew: more --tokens"
+    return {"streams": options.streams, "prompt_tokens": options.prompt, "tokens": tokens,
+            "tokens_per_s": round(tokens / (end - begin), 2)}
+
+
+async def part_prefix(server, options):
+    del options
+    draw = random.Random(17)
+    shared, before = some_ids(draw, 2000), await metrics(server)
+    begin = time.monotonic()
+    usages = await asyncio.gather(*[watch(server, shared + some_ids(draw, 20), 8, [])
+                                    for _ in range(8)])
+    seconds, after = time.monotonic() - begin, await metrics(server)
+    prompt = sum(usage["prompt_tokens"] for usage in usages)
+    cached = sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in usages)
+    queries = after["prefix_cache_queries_total"] - before["prefix_cache_queries_total"]
+    hits = after["prefix_cache_hits_total"] - before["prefix_cache_hits_total"]
+    assert (prompt, cached) == (queries, hits), (prompt, cached, queries, hits)
+    # One computes it all; the others their own 20, and what of the prefix fills no block of 64.
+    assert prompt - cached <= 2020 + 7 * (20 + 64), (prompt, cached)
+    return {"prompt_tokens": prompt, "cached_tokens": cached, "computed_tokens": prompt - cached,
+            "all_took_s": round(seconds, 2)}
+
+
+async def part_soak(server, options):
+    """Chats of every kind, rude clients and scores, by eight clients without end."""
+    draw, counts, end = random.Random(19), {}, time.monotonic() + options.seconds
+
+    def request():
+        text = STORY * draw.randrange(1, 12) + str(draw.random())
+        body = {"prompt": text, "max_tokens": draw.randrange(1, 60)}
+        kind = draw.choice(("whole", "stream", "several", "logprobs", "infill", "score", "tokenize",
+                            "wrong", "leaves", "metrics"))
+        return kind, *{
+            "whole": ("/v1/completions", body),
+            "stream": ("/v1/completions", {**body, "stream": True}),
+            "several": ("/v1/completions", {**body, "n": 3, "prompt": [text, "Once"]}),
+            "logprobs": ("/v1/completions", {**body, "echo": True, "logprobs": 5}),
+            "infill": ("/infill", {"input_prefix": text, "input_suffix": "The end.", "n_predict": 9}),
+            "score": ("/score", {"query": text, "labels": [" whale", " little table"]}),
+            "tokenize": ("/tokenize", {"prompt": text}),
+            "wrong": ("/v1/completions", {**body, "temperature": draw.choice((9, "x", []))}),
+            "leaves": ("/v1/completions", {**body, "max_tokens": 200, "ignore_eos": True,
+                                           "stream": True}),
+            "metrics": ("/metrics", None)}[kind]
+
+    async def client():
+        while time.monotonic() < end:
+            kind, path, body = request()
+            counts[kind] = counts.get(kind, 0) + 1
+            message = (head("GET", path) if body is None
+                       else head("POST", path, json.dumps(body).encode()))
+            if kind in ("stream", "leaves"):
+                reader, writer = await connect(server)
+                writer.write(message)
+                top = await reader.readuntil(b"\r\n\r\n")
+                assert b" 200 " in top[:20], top
+                if kind == "leaves":
+                    await asyncio.sleep(draw.random() * 0.2)
+                else:
+                    await reader.readuntil(b"data: [DONE]")
+                writer.transport.abort()
+                continue
+            status, _ = await ask(server, message, timeout=600)
+            assert status == (400 if kind == "wrong" else 200), (kind, status)
+
+    async def sample():
+        while time.monotonic() < end:
+            samples.append(server.holds())
+            await asyncio.sleep(options.seconds / 40)
+
+    samples, before = [], server.holds()
+    await asyncio.gather(sample(), *[client() for _ in range(8)])
+    assert await settled(server), await metrics(server)
+    await asyncio.sleep(1)
+    after = server.holds()
+    memory = [one["memory_mb"] for one in samples]
+    # The first quarter warms up: the prefix cache takes what it may.
+    warm, late = max(memory[len(memory) // 4:len(memory) // 2]), max(memory[-len(memory) // 4:])
+    assert late <= warm + 8, memory
+    assert after["threads"] == before["threads"], (before, after)
+    assert after["sockets"] <= before["sockets"] + 1, (before, after)
+    return {"requests": dict(sorted(counts.items())), "before": before, "after": after,
+            "memory_mb": memory}
+
+
 async def run(server, options):
     failures = 0
     for name in options.only or ("load", "aborts", "keystrokes", "rude", "quiet"):
         begin, result = time.monotonic(), {"part": name}
         try:
             result.update(await globals()["part_" + name](server, options))
+            failures += "failed" in result
         except (AssertionError, RuntimeError, OSError, asyncio.TimeoutError) as error:
             failures += 1
             result["failed"] = f"{type(error).__name__}: {error}"
@@ -356,13 +524,16 @@ def main():
     parser.add_argument("program")
     parser.add_argument("model")
     for name, default in (("idle", 1000), ("streams", 64), ("aborts", 10000), ("keystrokes", 200),
-                          ("seconds", 20)):
+                          ("seconds", 20), ("prompt", 16), ("tokens", 32),
+                          ("max-decode-wait", 250)):
         parser.add_argument("--" + name, type=int, default=default)
+    parser.add_argument("--serve", default="")
     parser.add_argument("--only", action="append")
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    server = Server(options.program, options.model)
+    server = Server(options.program, options.model, "--max-decode-wait",
+                    str(options.max_decode_wait), *shlex.split(options.serve))
     try:
         failures = asyncio.run(run(server, options))
         if server.process.poll() is not None:
