@@ -116,6 +116,9 @@ class GgufSource : public WeightSource {
     BALEEN_CHECK(found != places_.end());
     return model_->FileOf(found->second.gguf);
   }
+  std::optional<FilePlace> PlaceOf(const std::byte* data) const override {
+    return model_->PlaceOf(data);
+  }
 
  private:
   struct Place {

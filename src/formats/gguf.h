@@ -122,6 +122,7 @@ class GgufModel : public WeightSource {
   const TensorView* Find(const std::string& name) const override;
   std::vector<std::string> Names() const override;
   std::string FileOf(const std::string& name) const override;
+  std::optional<FilePlace> PlaceOf(const std::byte* data) const override;
 
  private:
   struct File {

@@ -90,6 +90,13 @@ const TensorView* GgufModel::Find(const std::string& name) const {
   return place == nullptr ? nullptr : place->view;
 }
 
+std::optional<FilePlace> GgufModel::PlaceOf(const std::byte* data) const {
+  for (const File& file : files_) {
+    if (auto place = file.file.PlaceOf(data)) return place;
+  }
+  return std::nullopt;
+}
+
 std::vector<std::string> GgufModel::Names() const {
   std::vector<std::string> names;
   names.reserve(places_.size());

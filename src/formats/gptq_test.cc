@@ -31,6 +31,7 @@ class Tensors : public WeightSource {
     return found == views_.end() ? nullptr : &found->second;
   }
   std::vector<std::string> Names() const override { return {}; }
+  std::optional<FilePlace> PlaceOf(const std::byte*) const override { return std::nullopt; }
   std::string FileOf(const std::string&) const override { return "m.safetensors"; }
 
   void Remove(const std::string& name) { views_.erase(name); }

@@ -51,6 +51,7 @@ class SafetensorsFile {
       : file_(path), header_(ParseSafetensors(file_.bytes(), path)) {}
 
   const std::string& path() const { return file_.path(); }
+  const MappedFile& mapped() const { return file_; }
   const std::vector<SafetensorsHeader::Tensor>& tensors() const { return header_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 

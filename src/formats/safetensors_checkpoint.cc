@@ -50,6 +50,13 @@ class SafetensorsSource : public WeightSource {
     return found->second.file->path();
   }
 
+  std::optional<FilePlace> PlaceOf(const std::byte* data) const override {
+    for (const SafetensorsFile& file : files_) {
+      if (auto place = file.mapped().PlaceOf(data)) return place;
+    }
+    return std::nullopt;
+  }
+
  private:
   struct Place {
     const TensorView* view;

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "base/error.h"
@@ -35,6 +36,12 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   } else {
     ::close(fd);
   }
+}
+
+std::optional<FilePlace> MappedFile::PlaceOf(const std::byte* data) const {
+  const std::less<const std::byte*> before;
+  if (before(data, data_) || !before(data, data_ + size_)) return std::nullopt;
+  return FilePlace{path_, static_cast<uint64_t>(data - data_)};
 }
 
 MappedFile::~MappedFile() {

@@ -3,10 +3,18 @@
 #define BALEEN_TENSOR_MAPPED_FILE_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
 namespace baleen {
+
+// Bytes in a file.
+struct FilePlace {
+  std::string path;
+  uint64_t offset = 0;
+};
 
 // Owns the mapping; movable. Pages load on first use. A file of zero bytes maps to an empty span.
 // Errors: kNotFound, the file can't be opened; kResourceExhausted, the address space is used up.
@@ -19,6 +27,8 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // Where in the file `data` is; nothing if it is not of the mapping.
+  std::optional<FilePlace> PlaceOf(const std::byte* data) const;
 
  private:
   std::string path_;

@@ -2,9 +2,11 @@
 #ifndef BALEEN_TENSOR_WEIGHT_SOURCE_H_
 #define BALEEN_TENSOR_WEIGHT_SOURCE_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "tensor/mapped_file.h"
 #include "tensor/tensor_view.h"
 
 namespace baleen {
@@ -23,6 +25,10 @@ class WeightSource {
 
   // The file that holds the tensor, for messages.
   virtual std::string FileOf(const std::string& name) const = 0;
+
+  // Where the bytes of a tensor lie on disk, for one who reads them himself; nothing: the source
+  // has made them, in memory.
+  virtual std::optional<FilePlace> PlaceOf(const std::byte* data) const = 0;
 };
 
 }  // namespace baleen
