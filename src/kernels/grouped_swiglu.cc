@@ -4,6 +4,7 @@
 // side by side, and leaves it in the form in which down_proj reads it. In the second a task owns a
 // slice of the output's columns and adds up the groups in their order.
 #include <algorithm>
+#include <vector>
 
 #include "base/check.h"
 #include "kernels/kernels.h"
@@ -86,10 +87,18 @@ void Multiply(const Input& input, size_t num_rows, const Matrix& w, float* y, si
                     .scratch = scratch});
 }
 
+void WaitForWeights(const SwiGluGroup& group) {
+  if (group.pending == nullptr) return;
+  for (uint32_t left; (left = group.pending->load(std::memory_order_acquire)) != 0;) {
+    group.pending->wait(left, std::memory_order_acquire);
+  }
+}
+
 // A slice of the hidden activations of one network.
 void ComputeHidden(const Network& network, size_t slice, const Scratch& scratch, size_t thread,
                    KernelContext& ctx) {
   const SwiGluGroup& group = *network.group;
+  WaitForWeights(group);
   const size_t num_rows = group.rows.size();
   const size_t begin = slice * kSliceRows;
   const size_t width = std::min(kSliceRows, group.gate.rows - begin);
@@ -111,11 +120,13 @@ void ComputeHidden(const Network& network, size_t slice, const Scratch& scratch,
 
 // A slice of the columns of out, slice_rows wide.
 void AddOutputs(std::span<const Network> networks, size_t slice, size_t slice_rows, size_t x_rows,
-                float* out, size_t out_cols, const Scratch& scratch, size_t thread,
-                KernelContext& ctx) {
+                float* out, size_t out_cols, SwiGluOutput output, const Scratch& scratch,
+                size_t thread, KernelContext& ctx) {
   const size_t begin = slice * slice_rows;
   const size_t width = std::min(slice_rows, out_cols - begin);
-  for (size_t r = 0; r < x_rows; ++r) std::fill_n(out + r * out_cols + begin, width, 0.0f);
+  if (output == SwiGluOutput::kReplace) {
+    for (size_t r = 0; r < x_rows; ++r) std::fill_n(out + r * out_cols + begin, width, 0.0f);
+  }
   float* y = scratch.Tile(thread, 0);
   for (const Network& network : networks) {
     const SwiGluGroup& group = *network.group;
@@ -140,8 +151,8 @@ void ReorderHidden(Network& network, KernelContext& ctx) {
 
 }  // namespace
 
-void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
-                   KernelContext& ctx) {
+void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out, KernelContext& ctx,
+                   SwiGluOutput output) {
   // What x keeps must outlive the scope.
   for (const SwiGluGroup& group : groups) {
     for (const Matrix* w : {&group.gate, &group.up}) {
@@ -159,10 +170,16 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
   }
   auto* tasks = ctx.arena.Allocate<Task>(num_tasks);
   num_tasks = 0;
-  for (size_t g = 0; g < groups.size(); ++g) {
+  const auto add_tasks = [&](size_t g) {
     const size_t num_slices = NumSlices(groups[g].gate.rows, kSliceRows);
     for (size_t s = 0; s < num_slices; ++s) tasks[num_tasks++] = {g, s};
+  };
+  std::vector<size_t> waiting;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const bool is_there = groups[g].pending == nullptr || groups[g].pending->load() == 0;
+    is_there ? add_tasks(g) : waiting.push_back(g);
   }
+  for (const size_t g : waiting) add_tasks(g);
   const Scratch scratch = {.unpacked = ThreadScratch(MatMulScratchBytes(max_cols), ctx),
                            .tiles = ThreadScratch(2 * max_rows * kSliceRows * sizeof(float), ctx),
                            .max_rows = max_rows};
@@ -173,7 +190,8 @@ void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out,
     ComputeHidden(networks[tasks[task].network], tasks[task].slice, scratch, thread, ctx);
   };
   const auto add_outputs = [&](size_t slice, size_t thread) {
-    AddOutputs(networks, slice, out_slice_rows, x.rows(), out, out_cols, scratch, thread, ctx);
+    AddOutputs(networks, slice, out_slice_rows, x.rows(), out, out_cols, output, scratch, thread,
+               ctx);
   };
   const size_t num_out_slices = NumSlices(out_cols, out_slice_rows);
   if (std::ranges::any_of(

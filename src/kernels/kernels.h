@@ -10,6 +10,7 @@
 #define BALEEN_KERNELS_KERNELS_H_
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -105,11 +106,16 @@ struct SwiGluGroup {
   // [rows.size(), intermediate] each, or null: where gate x and up x are kept.
   float* gate_out = nullptr;
   float* up_out = nullptr;
+  // Null, or: somebody still brings the weights until this is 0. Other groups are computed first.
+  const std::atomic<uint32_t>* pending = nullptr;
 };
 
 // out [x.rows, hidden] = sum over groups, added in the order of `groups`: a dense MLP is one group,
 // a layer of experts has one group for each expert that was chosen, and one for the shared expert.
-void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out, KernelContext& ctx);
+// kAdd adds to what `out` holds: the groups may come in several calls, with the same bits.
+enum class SwiGluOutput { kReplace, kAdd };
+void GroupedSwiGlu(Operand& x, std::span<const SwiGluGroup> groups, float* out, KernelContext& ctx,
+                   SwiGluOutput output = SwiGluOutput::kReplace);
 
 // Attention for the rows of one sequence; contracts in table.h, head ranges and scratch are filled
 // in here.
