@@ -43,6 +43,7 @@ struct ModelInfo {
   size_t num_layers = 0;
   size_t num_experts = 0;  // of a layer that routes
   size_t num_experts_per_tok = 0;
+  size_t num_expert_slots = 0;      // experts of all layers that memory holds; 0: all are mapped
   size_t max_context_tokens = 0;    // as opened
   SamplingParams default_sampling;  // the model's own advice (generation_config.json)
   int32_t bos_token_id = -1;        // -1: none is put before a text
@@ -133,7 +134,8 @@ class Engine {
   // Opens MODEL: a directory with config.json and safetensors, or a hub id that is in the local
   // Hugging Face cache. Maps the weights; pages load on first use.
   // Errors: kNotFound, kCorruption, kUnimplemented (never replaced by a default),
-  //   kResourceExhausted (weights that every token needs and the cache don't fit),
+  //   kResourceExhausted (weights that every token needs and the cache don't fit, nor, with a
+  //   memory limit, the experts that a token has in one layer),
   //   kInvalidArgument.
   static std::unique_ptr<Engine> Open(const std::string& model, const EngineOptions& options = {});
 

@@ -15,6 +15,8 @@ struct Roof {
   double gflops_f32 = 0;
   double gflops_bf16 = 0;  // 0: the target has no BF16 products
   double gops_i8 = 0;      // 0: none
+  // Of reading experts that memory lacks now, around the page cache; 0: there are none.
+  double disk_gb_per_s = 0;
 };
 
 // What an engine has computed since it was opened. roof_seconds is the sum over operations of
@@ -24,6 +26,10 @@ struct Work {
   uint64_t weight_bytes = 0;  // of weights and cache rows read, each once an operation
   uint64_t operations = 0;    // a multiplication and an addition are two
   double roof_seconds = 0;
+  // With a memory limit under which not all weights fit; else 0.
+  uint64_t expert_uses = 0;  // experts that a layer computed with, each once a pass
+  uint64_t expert_hits = 0;  // of these, in memory already
+  uint64_t disk_bytes = 0;   // read for the others
 };
 
 }  // namespace baleen

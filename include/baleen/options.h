@@ -29,7 +29,9 @@ struct EngineOptions {
   std::string isa;         // "": the best that the CPU has; else the name of a target, or refused
   Precision precision = Precision::kAuto;
   CacheDType cache_dtype = CacheDType::kAuto;
-  uint64_t memory_limit_bytes = 0;    // for weights and cache together; 0: what is free
+  // For weights, cache and scratch together; 0: what is free. If the weights are larger, routed
+  // experts are read from disk as tokens choose them, and those that are chosen most are kept.
+  uint64_t memory_limit_bytes = 0;
   size_t max_context_tokens = 0;      // of one sequence; 0: what the model was made for
   size_t max_sequences = 16;          // that are computed together
   size_t prefill_chunk_tokens = 512;  // of prompts in one step

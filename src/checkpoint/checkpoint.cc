@@ -223,6 +223,14 @@ Checkpoint OpenCheckpoint(const std::string& model, CheckpointPart part) {
 
 namespace {
 
+// Of what weights are stored in: codes of 4 and 8 bits share one type in the files of GPTQ.
+std::string NameOf(const Matrix& matrix) {
+  if (matrix.is_tiled() && matrix.dtype == DType::kI32) {
+    return fmt::format("GPTQ{}", matrix.tiles.bits);
+  }
+  return DTypeName(matrix.dtype);
+}
+
 class Counter {
  public:
   // `share` is the part of the parameters that works on one token.
@@ -230,7 +238,7 @@ class Counter {
     const uint64_t count = uint64_t{matrix.rows} * matrix.cols;
     Add(count, share);
     result_.total_bytes += matrix.size_bytes();
-    by_dtype_[DTypeName(matrix.dtype)] += count;
+    by_dtype_[NameOf(matrix)] += count;
   }
   void Add(const MlpWeights& mlp, double share) {
     for (const Matrix* matrix : {&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj}) {

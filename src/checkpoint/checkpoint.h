@@ -43,6 +43,7 @@ struct Checkpoint {
   TextSide text;
   std::shared_ptr<const WeightSource> source;  // null when opened for text only
   ModelWeights weights;
+  std::shared_ptr<const MappedFile> tile_file;  // of RepackWeights, if it made tiles in a file
   // With kForRepack: the matrices of a GPTQ directory, whose data is their first tensor in the file
   // until RepackWeights makes tiles of them.
   PackedMatrices packed;

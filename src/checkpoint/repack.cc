@@ -129,6 +129,14 @@ void AddWeights(const ModelConfig& config, ModelWeights& weights, Collector& col
 
 }  // namespace
 
+void LayOutAsTiles(Checkpoint& checkpoint) {
+  Collector collector(checkpoint.packed);
+  AddWeights(checkpoint.config.model, checkpoint.weights, collector);
+  for (const TileJob& job : collector.jobs()) {
+    for (Matrix* target : job.targets) target->tiles = job.layout;
+  }
+}
+
 std::string RepackWeights(Checkpoint& checkpoint, TileCacheOptions options) {
   Collector collector(checkpoint.packed);
   AddWeights(checkpoint.config.model, checkpoint.weights, collector);
@@ -142,10 +150,11 @@ std::string RepackWeights(Checkpoint& checkpoint, TileCacheOptions options) {
   for (const std::string& file : files) options.state += FileState(file);
   RepackedTiles tiles = RepackTiles(collector.jobs(), options);
   checkpoint.weights.tiles = std::move(tiles.memory);
+  checkpoint.tile_file = tiles.file;
   checkpoint.packed.clear();
   if (!tiles.created) return "";
   return fmt::format("the weights were repacked into {} ({:.1f} GB), which may be deleted",
-                     tiles.file, static_cast<double>(tiles.bytes) / 1e9);
+                     tiles.file->path(), static_cast<double>(tiles.bytes) / 1e9);
 }
 
 }  // namespace baleen

@@ -15,6 +15,10 @@ namespace baleen {
 // each GB. Errors: as RepackTiles.
 std::string RepackWeights(Checkpoint& checkpoint, TileCacheOptions options);
 
+// Gives the matrices of which RepackWeights would make tiles their layout, and leaves their data as
+// it is: for one who only counts.
+void LayOutAsTiles(Checkpoint& checkpoint);
+
 }  // namespace baleen
 
 #endif  // BALEEN_CHECKPOINT_REPACK_H_

@@ -281,7 +281,7 @@ RepackedTiles RepackTiles(std::span<const TileJob> jobs, const TileCacheOptions&
   if (plan.bytes >= options.min_file_bytes) {
     if (auto file = FromFile(jobs, plan, options, result.created)) {
       tiles = file->bytes().data() + kHeaderBytes;
-      result.file = file->path();
+      result.file = file;
       result.memory = std::move(file);
     }
   }

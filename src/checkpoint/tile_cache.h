@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "model/weights.h"
+#include "tensor/mapped_file.h"
 #include "tensor/tiles.h"
 
 namespace baleen {
@@ -48,9 +49,9 @@ struct TileCacheOptions {
 std::string FileState(const std::string& path);
 
 struct RepackedTiles {
-  std::shared_ptr<const void> memory;  // what the targets point into
-  std::string file;                    // the cache file; empty: in memory
-  bool created = false;                // the file is new
+  std::shared_ptr<const void> memory;      // what the targets point into
+  std::shared_ptr<const MappedFile> file;  // that is the cache file; null: it is none
+  bool created = false;                    // the file is new
   uint64_t bytes = 0;
 };
 

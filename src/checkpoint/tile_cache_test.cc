@@ -78,7 +78,7 @@ TEST_F(TileCacheTest, TheSecondOpeningFindsTheFile) {
     unpacked_ = 0;
     const RepackedTiles tiles = RepackTiles(jobs, Options());
     EXPECT_EQ(tiles.created, first);
-    EXPECT_TRUE(fs::exists(tiles.file));
+    EXPECT_TRUE(fs::exists(tiles.file->path()));
     EXPECT_EQ(unpacked_, first ? 3u + 7u : 0u);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(a.data) % kTileAlignment, 0u);
     ExpectTiles(a);
@@ -91,7 +91,7 @@ TEST_F(TileCacheTest, AChangedModelReplacesItsFile) {
   Matrix a;
   const std::vector<TileJob> jobs = {Job(&a, 16)};
   TileCacheOptions options = Options();
-  const std::string old = RepackTiles(jobs, options).file;
+  const std::string old = RepackTiles(jobs, options).file->path();
   TileCacheOptions other = Options();
   other.model = "/elsewhere/some.gguf";
   RepackTiles(jobs, other);
@@ -105,7 +105,7 @@ TEST_F(TileCacheTest, AChangedModelReplacesItsFile) {
 TEST_F(TileCacheTest, ADamagedFileIsMadeAnew) {
   Matrix a;
   const std::vector<TileJob> jobs = {Job(&a, 16)};
-  const std::string file = RepackTiles(jobs, Options()).file;
+  const std::string file = RepackTiles(jobs, Options()).file->path();
   for (const auto& spoil : std::vector<std::function<void()>>{
            [&] { fs::resize_file(file, fs::file_size(file) - 1); },
            [&] { fs::resize_file(file, 0); },
@@ -124,7 +124,7 @@ TEST_F(TileCacheTest, WithoutAPlaceTilesStayInMemory) {
   WriteFile(directory_ / "file", "");
   options.directory = directory_ / "file" / "below";
   const RepackedTiles tiles = RepackTiles(jobs, options);
-  EXPECT_EQ(tiles.file, "");
+  EXPECT_EQ(tiles.file, nullptr);
   ExpectTiles(a);
 }
 
@@ -134,7 +134,7 @@ TEST_F(TileCacheTest, SmallModelsStayInMemory) {
   TileCacheOptions options = Options();
   options.min_file_bytes = 1 << 20;
   const RepackedTiles tiles = RepackTiles(jobs, options);
-  EXPECT_EQ(tiles.file, "");
+  EXPECT_EQ(tiles.file, nullptr);
   EXPECT_EQ(NumFiles(), 0u);
   ExpectTiles(a);
 }

@@ -130,7 +130,9 @@ void Model::FeedForwardHalf(size_t l, const LayerWeights& weights, size_t rows, 
   RmsNorm(x, hidden, rows, hidden, weights.post_attention_layernorm, eps, normed, hidden, ctx);
   const bool is_mtp = l >= config_.num_hidden_layers;
   if (is_mtp ? config_.n_routed_experts > 0 : config_.IsMoe(l)) {
-    MoeLayer(config_, weights.moe, l, normed, rows, y, ctx, observer, tape);
+    const bool is_stored = expert_store_ != nullptr && expert_store_->HasLayer(l);
+    MoeLayer(config_, weights.moe, is_stored ? expert_store_.get() : nullptr, l, normed, rows, y,
+             ctx, observer, tape);
   } else {
     MlpLayer(weights.mlp, normed, rows, hidden, y, ctx, tape);
   }

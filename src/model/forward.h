@@ -9,11 +9,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "kernels/kernels.h"
 #include "model/config.h"
+#include "model/expert_store.h"
 #include "model/tape.h"
 #include "model/weights.h"
 
@@ -83,6 +85,11 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const ModelWeights& weights() const { return weights_; }
 
+  // From now on the experts of the layers that it has are computed from its slots, and passes come
+  // from one thread at a time. Null: from the weights.
+  void set_expert_store(std::unique_ptr<ExpertStore> store) { expert_store_ = std::move(store); }
+  const ExpertStore* expert_store() const { return expert_store_.get(); }
+
   // final_hidden [batch.output_rows.size(), hidden_size], overwritten: after the final norm, ready
   // for Logits. Threads: concurrent calls need different contexts and different cache blocks.
   void Forward(const Batch& batch, const CacheLayout& cache, float* final_hidden,
@@ -129,6 +136,7 @@ class Model {
   ModelConfig config_;
   ModelWeights weights_;
   RopeFrequencies rope_;
+  std::unique_ptr<ExpertStore> expert_store_;
 };
 
 }  // namespace baleen

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "base/check.h"
 
@@ -12,6 +13,7 @@ namespace baleen {
 using kernels::KernelContext;
 using kernels::Operand;
 using kernels::SwiGluGroup;
+using kernels::SwiGluOutput;
 
 namespace {
 
@@ -141,30 +143,78 @@ Dispatch DispatchRows(const ModelConfig& config, const MoeWeights& weights, size
   return dispatch;
 }
 
-void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
-              size_t rows, float* y, KernelContext& ctx, ForwardObserver* observer,
-              LayerTape* tape) {
+namespace {
+
+// The experts that were chosen, as groups of the product, in ascending order.
+std::vector<SwiGluGroup> GroupsOf(const MoeWeights& weights, const Dispatch& dispatch) {
+  std::vector<SwiGluGroup> groups;
+  for (size_t e = 0; e < weights.experts.size(); ++e) {
+    if (dispatch.RowsOf(e).empty()) continue;
+    const MlpWeights& expert = weights.experts[e];
+    groups.push_back({.gate = expert.gate_proj,
+                      .up = expert.up_proj,
+                      .down = expert.down_proj,
+                      .rows = dispatch.RowsOf(e),
+                      .row_weights = dispatch.weights + dispatch.offsets[e]});
+  }
+  return groups;
+}
+
+// As GroupedSwiGlu over groups[0] to the last, of which the first experts.size() are the experts of
+// these numbers, in slots of the store: all at once if they have room together, else in waves, of
+// which each is computed while the next is read.
+void StreamExperts(ExpertStore& store, size_t layer, std::span<const int32_t> experts,
+                   std::span<SwiGluGroup> groups, Operand& x, float* y, KernelContext& ctx) {
+  const bool at_once = experts.size() <= store.num_slots();
+  const size_t wave = at_once ? experts.size() : std::max<size_t>(1, store.num_slots() / 2);
+  const bool reads_ahead = 2 * wave <= store.num_slots();
+  const auto borrow = [&](size_t begin) {
+    return store.Borrow(layer, experts.subspan(begin, std::min(wave, experts.size() - begin)));
+  };
+  std::optional<ExpertStore::Lease> lease(borrow(0));
+  for (size_t begin = 0; begin < experts.size(); begin += wave) {
+    const size_t end = std::min(begin + wave, experts.size());
+    std::optional<ExpertStore::Lease> next;
+    if (end < experts.size() && reads_ahead) next.emplace(borrow(end));
+    for (size_t i = begin; i < end; ++i) {
+      const MlpWeights weights = lease->weights(i - begin);
+      groups[i].gate = weights.gate_proj;
+      groups[i].up = weights.up_proj;
+      groups[i].down = weights.down_proj;
+      groups[i].pending = lease->pending(i - begin);
+    }
+    // What is no expert follows the last one.
+    const size_t end_group = end == experts.size() ? groups.size() : end;
+    GroupedSwiGlu(x, groups.subspan(begin, end_group - begin), y, ctx,
+                  begin == 0 ? SwiGluOutput::kReplace : SwiGluOutput::kAdd);
+    lease->Check();
+    lease.reset();
+    if (next) {
+      lease.emplace(std::move(*next));
+    } else if (end < experts.size()) {
+      lease.emplace(borrow(end));
+    }
+  }
+}
+
+}  // namespace
+
+void MoeLayer(const ModelConfig& config, const MoeWeights& weights, ExpertStore* store,
+              size_t layer, const float* x, size_t rows, float* y, KernelContext& ctx,
+              ForwardObserver* observer, LayerTape* tape) {
   ArenaScope scope(ctx.arena);
   Arena& memory = tape == nullptr ? ctx.arena : tape->arena;
   Operand input(x, rows, config.hidden_size, ctx);
   const Dispatch dispatch = DispatchRows(config, weights, layer, input, ctx, observer, tape);
   const size_t width = config.moe_intermediate_size;
+  std::vector<SwiGluGroup> groups = GroupsOf(weights, dispatch);
   if (tape != nullptr) {
     tape->routed = NewTape(memory, rows * config.num_experts_per_tok, width);
-  }
-  std::vector<SwiGluGroup> groups;
-  for (size_t e = 0; e < config.n_routed_experts; ++e) {
-    const std::span<const int32_t> expert_rows = dispatch.RowsOf(e);
-    if (expert_rows.empty()) continue;
-    const MlpWeights& expert = weights.experts[e];
-    groups.push_back({.gate = expert.gate_proj,
-                      .up = expert.up_proj,
-                      .down = expert.down_proj,
-                      .rows = expert_rows,
-                      .row_weights = dispatch.weights + dispatch.offsets[e]});
-    if (tape != nullptr) {
-      groups.back().gate_out = tape->routed.gate + dispatch.offsets[e] * width;
-      groups.back().up_out = tape->routed.up + dispatch.offsets[e] * width;
+    size_t slot = 0;
+    for (SwiGluGroup& group : groups) {
+      group.gate_out = tape->routed.gate + slot * width;
+      group.up_out = tape->routed.up + slot * width;
+      slot += group.rows.size();
     }
   }
   std::vector<int32_t> all_rows(rows);
@@ -180,7 +230,13 @@ void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer
       groups.back().up_out = tape->mlp.up;
     }
   }
-  GroupedSwiGlu(input, groups, y, ctx);
+  if (store == nullptr) return GroupedSwiGlu(input, groups, y, ctx);
+  BALEEN_CHECK(tape == nullptr);
+  std::vector<int32_t> experts;
+  for (size_t e = 0; e < config.n_routed_experts; ++e) {
+    if (!dispatch.RowsOf(e).empty()) experts.push_back(static_cast<int32_t>(e));
+  }
+  StreamExperts(*store, layer, experts, groups, input, y, ctx);
 }
 
 void MlpLayer(const MlpWeights& weights, const float* x, size_t rows, size_t hidden, float* y,

@@ -31,9 +31,11 @@ Dispatch DispatchRows(const ModelConfig& config, const MoeWeights& weights, size
 
 // x, y [rows, hidden]; y is overwritten, without the residual. The router multiplies in F32
 // whatever the precision: a rounded score flips experts.
-void MoeLayer(const ModelConfig& config, const MoeWeights& weights, size_t layer, const float* x,
-              size_t rows, float* y, kernels::KernelContext& ctx, ForwardObserver* observer,
-              LayerTape* tape);
+// `store` has the experts' bytes, or is null: they are in the mapped weights. With a store there
+// may be no tape.
+void MoeLayer(const ModelConfig& config, const MoeWeights& weights, ExpertStore* store,
+              size_t layer, const float* x, size_t rows, float* y, kernels::KernelContext& ctx,
+              ForwardObserver* observer, LayerTape* tape);
 
 void MlpLayer(const MlpWeights& weights, const float* x, size_t rows, size_t hidden, float* y,
               kernels::KernelContext& ctx, LayerTape* tape);

@@ -17,6 +17,7 @@
 #include "base/machine.h"
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/locate_experts.h"
 #include "checkpoint/repack.h"
 #include "kernels/registry.h"
 #include "kernels/roof.h"
@@ -29,6 +30,7 @@
 #include "runtime/scheduler.h"
 #include "runtime/scoring.h"
 #include "runtime/text.h"
+#include "tensor/direct_file.h"
 
 namespace baleen {
 
@@ -38,6 +40,7 @@ namespace {
 constexpr size_t kLogitsRows = 32;
 // Of a chunk of prompts that others wait for.
 constexpr size_t kMinChunkRows = 64;
+constexpr double kDiskSeconds = 1;  // of measuring
 
 using Clock = std::chrono::steady_clock;
 
@@ -60,7 +63,8 @@ std::vector<int> CpusFor(const EngineOptions& options) {
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std::string note);
+  EngineImpl(Checkpoint checkpoint, const EngineOptions& options, ExpertMap experts,
+             std::string note);
   ~EngineImpl() override;
 
   const ModelInfo& info() const override { return info_; }
@@ -100,6 +104,7 @@ class EngineImpl final : public Engine {
 
  private:
   class StepObserver;
+  void TakeMemory(const EngineOptions& options, ExpertMap experts);
   struct AbandonedStep {};  // thrown out of a pass that nobody waits for any more
 
   void CheckToken(int32_t id) const;
@@ -149,8 +154,10 @@ class EngineImpl final : public Engine {
   std::thread thread_;
 };
 
-// `note`: for the user, from the opening; may be empty.
-EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std::string note)
+// `experts`: without layers if they cannot be read one by one, or need not be. `note`: for the
+// user, from the opening; may be empty.
+EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, ExpertMap experts,
+                       std::string note)
     : text_(std::move(checkpoint.text)),
       model_(checkpoint.config.model, std::move(checkpoint.weights)),
       grammars_(text_.shared_tokenizer(), model_.config().vocab_size),
@@ -184,16 +191,33 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std:
   info_.knows_fim = info_.has_fim_tokens && (info_.knows_fim || IsKnownForFim(info_.name));
   if (!has_weights_) return;
 
+  TakeMemory(options, std::move(experts));
+  thread_ = std::thread([this] { Loop(); });
+}
+
+// Shares memory among weights, cache and slots of experts.
+void EngineImpl::TakeMemory(const EngineOptions& options, ExpertMap experts) {
+  const ModelConfig& config = model_.config();
   const ParameterCount count = CountParameters(config, model_.weights());
   info_.parameters = count.total;
   info_.active_parameters = count.active;
   info_.weight_bytes = count.total_bytes;
   info_.quantization = count.main_dtype;
+  const WeightSizes sizes = {.total_bytes = count.total_bytes,
+                             .resident_bytes = count.resident_bytes,
+                             .num_experts = experts.num_experts(),
+                             .expert_bytes = experts.slot_bytes,
+                             .experts_of_a_layer = config.num_experts_per_tok};
   const MemoryPlan plan = PlanMemory(
-      options, config.max_position_embeddings, cache_, count.resident_bytes,
+      options, config.max_position_embeddings, cache_, sizes,
       options.memory_limit_bytes > 0 ? options.memory_limit_bytes : AvailableMemoryBytes());
   info_.max_context_tokens = plan.max_context_tokens;
-  if (!plan.note.empty()) info_.notes.push_back(plan.note);
+  info_.notes.insert(info_.notes.end(), plan.notes.begin(), plan.notes.end());
+  if (plan.num_expert_slots > 0) {
+    info_.num_expert_slots = plan.num_expert_slots;
+    model_.set_expert_store(std::make_unique<ExpertStore>(
+        std::move(experts), ExpertStoreOptions{.num_slots = plan.num_expert_slots}));
+  }
   blocks_ = std::make_unique<BlockPool>(cache_.block_bytes(), plan.num_blocks);
   scheduler_ = std::make_unique<Scheduler>(
       *blocks_, SchedulerOptions{.block_tokens = kBlockTokens,
@@ -201,7 +225,6 @@ EngineImpl::EngineImpl(Checkpoint checkpoint, const EngineOptions& options, std:
                                  .max_prompt_rows = options.prefill_chunk_tokens,
                                  .prefix_reuse = options.prefix_reuse});
   stats_.cache_tokens = plan.num_blocks * kBlockTokens;
-  thread_ = std::thread([this] { Loop(); });
 }
 
 EngineImpl::~EngineImpl() {
@@ -294,7 +317,10 @@ Roof EngineImpl::MeasureRoof() {
   std::unique_lock lock(mutex_);
   wake_.wait(lock, [&] { return !errand_; });
   errand_ = [&] {
-    const Roof measured = kernels::MeasureRoof(pool_, ctx_.table);
+    Roof measured = kernels::MeasureRoof(pool_, ctx_.table);
+    if (const ExpertStore* experts = model_.expert_store()) {
+      measured.disk_gb_per_s = MeasureDirectReads(experts->RangesOnDisk(), kDiskSeconds);
+    }
     std::lock_guard inner(mutex_);
     roof = measured;
     ctx_.roof = measured;
@@ -479,6 +505,12 @@ void EngineImpl::ShareTime(const Step& step, double seconds) const {
 void EngineImpl::Publish() {
   std::lock_guard lock(mutex_);
   work_ = ctx_.work;
+  if (const ExpertStore* experts = model_.expert_store()) {
+    const ExpertStore::Counts counts = experts->counts();
+    work_.expert_uses = counts.uses;
+    work_.expert_hits = counts.hits;
+    work_.disk_bytes = counts.bytes_read;
+  }
   stats_.running_requests = scheduler_->num_running();
   stats_.waiting_requests = scheduler_->num_waiting() + incoming_.size();
   stats_.waiting_tokens = scheduler_->waiting_tokens();
@@ -528,12 +560,20 @@ std::unique_ptr<Engine> Engine::Open(const std::string& model, const EngineOptio
   Checkpoint checkpoint = OpenCheckpoint(
       model, options.tokenizer_only ? CheckpointPart::kTextOnly : CheckpointPart::kForRepack);
   std::string note;
+  ExpertMap experts;
   if (!options.tokenizer_only) {
-    const size_t num_threads =
-        options.num_threads > 0 ? options.num_threads : CpusFor(options).size();
-    note = RepackWeights(checkpoint, {.num_threads = num_threads});
+    TileCacheOptions cache;
+    cache.num_threads = options.num_threads > 0 ? options.num_threads : CpusFor(options).size();
+    const bool limited = options.memory_limit_bytes > 0;
+    // Of what is repacked into memory nothing can be left on disk.
+    if (limited) cache.min_file_bytes = 0;
+    note = RepackWeights(checkpoint, cache);
+    if (limited) {
+      experts = LocateExperts(checkpoint.weights, *checkpoint.source, checkpoint.tile_file.get());
+    }
   }
-  return std::make_unique<EngineImpl>(std::move(checkpoint), options, std::move(note));
+  return std::make_unique<EngineImpl>(std::move(checkpoint), options, std::move(experts),
+                                      std::move(note));
 }
 
 }  // namespace baleen

@@ -168,24 +168,84 @@ TEST(StopMatcherTest, CutsDoNotMatter) {
   }
 }
 
+constexpr uint64_t kGigabyte = 1'000'000'000;
+// A block of 64 tokens is 1,990,656 bytes.
+constexpr CacheLayout kCache = {
+    .dtype = DType::kBF16, .block_tokens = 64, .row_bytes = 1152, .num_layers = 27};
+
+MemoryPlan Plan(const EngineOptions& options, uint64_t resident_bytes, uint64_t memory_bytes) {
+  const WeightSizes weights = {.total_bytes = resident_bytes, .resident_bytes = resident_bytes};
+  return PlanMemory(options, 163840, kCache, weights, memory_bytes);
+}
+
 TEST(PlanMemoryTest, ShortensTheContextOrRefuses) {
-  const CacheLayout cache = {
-      .dtype = DType::kBF16, .block_tokens = 64, .row_bytes = 1152, .num_layers = 27};
-  const uint64_t gigabyte = 1000 * 1000 * 1000;
-  MemoryPlan plan = PlanMemory({}, 163840, cache, 3 * gigabyte, 20 * gigabyte);
+  MemoryPlan plan = Plan({}, 3 * kGigabyte, 20 * kGigabyte);
   EXPECT_EQ(plan.max_context_tokens, 163840u);
-  EXPECT_TRUE(plan.note.empty());
+  EXPECT_TRUE(plan.notes.empty());
   EXPECT_GE(plan.num_blocks * 64, 163840u);
-  EXPECT_LE(plan.num_blocks * cache.block_bytes(), 17 * gigabyte);
-  plan = PlanMemory({}, 163840, cache, 3 * gigabyte, 5 * gigabyte);
+  EXPECT_LE(plan.num_blocks * kCache.block_bytes(), 17 * kGigabyte);
+  plan = Plan({}, 3 * kGigabyte, 5 * kGigabyte);
   EXPECT_LT(plan.max_context_tokens, 163840u);
-  EXPECT_FALSE(plan.note.empty());
-  EXPECT_THROW(PlanMemory({}, 163840, cache, 5 * gigabyte, 5 * gigabyte), Error);
+  EXPECT_EQ(plan.notes.size(), 1u);
+  EXPECT_THROW(Plan({}, 5 * kGigabyte, 5 * kGigabyte), Error);
   EngineOptions options;
   options.max_context_tokens = 163840;
-  EXPECT_THROW(PlanMemory(options, 163840, cache, 3 * gigabyte, 5 * gigabyte), Error);
+  EXPECT_THROW(Plan(options, 3 * kGigabyte, 5 * kGigabyte), Error);
   options.max_context_tokens = 163841;
-  EXPECT_THROW(PlanMemory(options, 163840, cache, gigabyte, 20 * gigabyte), Error);
+  EXPECT_THROW(Plan(options, kGigabyte, 20 * kGigabyte), Error);
+}
+
+// 9 GB of weights, of which 1 GB is needed by every token, and 1,600 experts of 5 MB.
+constexpr WeightSizes kSparse = {.total_bytes = 9 * kGigabyte,
+                                 .resident_bytes = kGigabyte,
+                                 .num_experts = 1600,
+                                 .expert_bytes = 5'000'000,
+                                 .experts_of_a_layer = 6};
+
+MemoryPlan PlanSparse(size_t context_tokens, uint64_t limit, WeightSizes weights = kSparse) {
+  EngineOptions options;
+  options.max_context_tokens = context_tokens;
+  options.max_sequences = 1;
+  options.memory_limit_bytes = limit;
+  return PlanMemory(options, 163840, kCache, weights, limit);
+}
+
+TEST(PlanMemoryTest, ExpertsHaveWhatIsLeftOfALimit) {
+  // 4,096 tokens are 64 blocks, 127,401,984 bytes; all else is 268,435,456.
+  const MemoryPlan plan = PlanSparse(4096, 4 * kGigabyte);
+  EXPECT_EQ(plan.max_context_tokens, 4096u);
+  EXPECT_EQ(plan.num_blocks, 64u);
+  // 3,000,000,000 - 268,435,456 - 127,401,984 = 2,604,162,560 bytes
+  EXPECT_EQ(plan.num_expert_slots, 520u);
+  // A context that nobody asked for has an eighth: 2,731,564,544 / 8 / 1,990,656 blocks.
+  const MemoryPlan free = PlanSparse(0, 4 * kGigabyte);
+  EXPECT_EQ(free.num_blocks, 171u);
+  EXPECT_EQ(free.max_context_tokens, 171u * 64);
+  EXPECT_EQ(free.num_expert_slots, 478u);
+  // All weights fit: none are in slots.
+  EXPECT_EQ(PlanSparse(4096, 10 * kGigabyte).num_expert_slots, 0u);
+}
+
+TEST(PlanMemoryTest, RefusesALimitWithoutTheExpertsOfOneLayer) {
+  // What must be there: 1,000,000,000 + 268,435,456 + 127,401,984 + 6 x 5,000,000.
+  const uint64_t least = 1'425'837'440;
+  EXPECT_EQ(PlanSparse(4096, least).num_expert_slots, 6u);
+  try {
+    PlanSparse(4096, least - 1);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+    const std::string message = error.what();
+    for (const char* part :
+         {"1.00 GB", "0.03 GB", "0.13 GB", "6 experts", "1.43 GB", "--memory-limit"}) {
+      EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
+    }
+  }
+  // Experts that cannot be read from a file must fit.
+  WeightSizes in_memory = kSparse;
+  in_memory.num_experts = in_memory.expert_bytes = 0;
+  EXPECT_THROW(PlanSparse(4096, 9 * kGigabyte, in_memory), Error);
+  EXPECT_NO_THROW(PlanSparse(4096, 10 * kGigabyte, in_memory));
 }
 
 }  // namespace

@@ -186,12 +186,9 @@ TEST(EngineTest, PreemptionAndInterludesChangeNoBit) {
   for (const PrefixReuse reuse : {PrefixReuse::kNone, PrefixReuse::kExact}) {
     EngineOptions options = {.max_sequences = 6, .prefill_chunk_tokens = 32, .prefix_reuse = reuse};
     options.max_decode_wait_seconds = 0;
-    // 21 blocks where 36 are asked for in the end; how many a limit leaves, a first engine tells.
-    options.memory_limit_bytes = roomy->info().weight_bytes + (uint64_t{256} << 20);
-    EngineOptions probe = options;
-    probe.max_sequences = 100'000;
-    const size_t spare_tokens = Engine::Open(kModel, probe)->Stats().cache_tokens - 21 * 64;
-    options.memory_limit_bytes -= spare_tokens * roomy->info().cache_bytes_per_token;
+    // 21 blocks where 36 are asked for in the end, beside all weights and 256 MiB for the rest.
+    options.memory_limit_bytes = roomy->info().weight_bytes + (uint64_t{256} << 20) +
+                                 21 * 64 * roomy->info().cache_bytes_per_token;
     const auto engine = Engine::Open(kModel, options);
     std::vector<std::shared_ptr<Generation>> together;
     for (const Request& request : requests) together.push_back(engine->Submit(request));
