@@ -35,6 +35,13 @@ Spread SpreadOfRuns(const std::vector<ThroughputRun>& runs, double ThroughputRun
   return SpreadOf(std::move(values));
 }
 
+Spread SharesOfRuns(const std::vector<ThroughputRun>& runs, const Roof& roof,
+                    double (*share)(const ThroughputRun&, const Roof&)) {
+  std::vector<double> values;
+  for (const ThroughputRun& run : runs) values.push_back(share(run, roof));
+  return SpreadOf(std::move(values));
+}
+
 void PrintTable(const ModelInfo& info, const ThroughputOptions& options, const Roof& roof,
                 const Throughput& result) {
   Print(fmt::format("{}: {} parameters, {} active, {}; {}, {} threads\n", info.name,
@@ -57,6 +64,46 @@ void PrintTable(const ModelInfo& info, const ThroughputOptions& options, const R
   row(fmt::format("prefill {}{}", options.prompt_tokens, batch), result.prefill);
   row(fmt::format("decode {} at {}{}", options.generate_tokens, options.context_tokens, batch),
       result.decode);
+}
+
+// What the memory limit costs; nothing without one.
+void PrintExperts(const ModelInfo& info, const Roof& roof, const Throughput& result) {
+  if (info.num_expert_slots == 0) return;
+  Print(fmt::format("\n{} experts in memory; {:.2f} GB/s from disk\n", info.num_expert_slots,
+                    roof.disk_gb_per_s));
+  Print(fmt::format("{:<28}{:>12}{:>12}{:>12}{:>14}\n", "experts", "hit rate", "read/token",
+                    "of disk", "of prediction"));
+  const auto row = [&](const char* name, const std::vector<ThroughputRun>& runs) {
+    const Spread hits = SpreadOfRuns(runs, &ThroughputRun::expert_hit_rate);
+    const Spread read = SpreadOfRuns(runs, &ThroughputRun::disk_bytes_per_token);
+    Print(fmt::format("{:<28}{:>10.1f} %{:>12}{:>10.1f} %{:>12.1f} %\n", name, hits.median * 100,
+                      HumanBytes(static_cast<uint64_t>(read.median)),
+                      SharesOfRuns(runs, roof, DiskShare).median * 100,
+                      SharesOfRuns(runs, roof, PredictedShare).median * 100));
+  };
+  row("prefill", result.prefill);
+  row("decode", result.decode);
+}
+
+// Null: all weights are in memory.
+Json ExpertsJson(const ModelInfo& info, const Roof& roof, const Throughput& result) {
+  if (info.num_expert_slots == 0) return nullptr;
+  const auto both = [&](const auto& spread_of) -> Json {
+    return {{"prefill", ToJson(spread_of(result.prefill))},
+            {"decode", ToJson(spread_of(result.decode))}};
+  };
+  using Runs = std::vector<ThroughputRun>;
+  const auto figure = [&](double ThroughputRun::*member) {
+    return both([=](const Runs& runs) { return SpreadOfRuns(runs, member); });
+  };
+  const auto share = [&](double (*of)(const ThroughputRun&, const Roof&)) {
+    return both([&, of](const Runs& runs) { return SharesOfRuns(runs, roof, of); });
+  };
+  return {{"slots", info.num_expert_slots},
+          {"hit_rate", figure(&ThroughputRun::expert_hit_rate)},
+          {"disk_bytes_per_token", figure(&ThroughputRun::disk_bytes_per_token)},
+          {"disk_share", share(DiskShare)},
+          {"predicted_share", share(PredictedShare)}};
 }
 
 Json ToJson(const ModelInfo& info, const ThroughputOptions& options, const Roof& roof,
@@ -83,7 +130,9 @@ Json ToJson(const ModelInfo& info, const ThroughputOptions& options, const Roof&
            {{"read_gb_per_s", roof.read_gb_per_s},
             {"gflops_f32", roof.gflops_f32},
             {"gflops_bf16", roof.gflops_bf16},
-            {"gops_i8", roof.gops_i8}}}};
+            {"gops_i8", roof.gops_i8},
+            {"disk_gb_per_s", roof.disk_gb_per_s}}},
+          {"experts", ExpertsJson(info, roof, result)}};
 }
 
 // The default prompt is shortened for a model whose context has no room for it and the answer.
@@ -121,12 +170,17 @@ int Bench(const BenchFlags& flags) {
     options.on_progress = [&](size_t done, size_t total) { progress.Update(done, total); };
     roof = engine->MeasureRoof();
     result = MeasureThroughput(*engine, options);
+    // A host may remember by now what its disk had to find at first.
+    if (roof.disk_gb_per_s > 0) {
+      roof.disk_gb_per_s = std::max(roof.disk_gb_per_s, engine->MeasureRoof().disk_gb_per_s);
+    }
   }
   progress.Finish();
   if (flags.json) {
     PrintJson(ToJson(engine->info(), options, roof, result));
   } else {
     PrintTable(engine->info(), options, roof, result);
+    PrintExperts(engine->info(), roof, result);
   }
   return 0;
 }

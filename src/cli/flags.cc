@@ -69,7 +69,8 @@ void EngineFlags::AddTo(Verb verb, const std::string& or_else) {
            "Latent cache: f32, bf16 or int8; default: f32 with --precision f32, else bf16")
       .Type("NAME");
   verb.Add("--memory-limit", memory_limit_,
-           "For weights and cache together, such as 24G; default: what is free")
+           "For weights, cache and all else, such as 24G; experts beyond it stay on disk; default: "
+           "what is free")
       .Type("BYTES");
 }
 

@@ -4,13 +4,17 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/machine.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/repack.h"
 #include "cli/flags.h"
 #include "cli/output.h"
+#include "cli/predict_speed.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
 #include "runtime/plan_memory.h"
@@ -158,6 +162,9 @@ struct Report {
   ParameterCount count;
   uint64_t cache_bytes_per_token;
   Fit fit;
+  // With a memory limit: what to expect, or why the model cannot be opened.
+  std::optional<SpeedPrediction> speed = {};
+  std::string speed_problem = {};
 };
 
 Report MakeReport(const Checkpoint& checkpoint, const EngineOptions& options) {
@@ -169,8 +176,19 @@ Report MakeReport(const Checkpoint& checkpoint, const EngineOptions& options) {
           FitOf(count, cache_bytes_per_token, options.memory_limit_bytes)};
 }
 
+Json ToJson(const SpeedPrediction& speed) {
+  return {{"tokens_per_s", speed.tokens_per_s},
+          {"experts", speed.num_experts},
+          {"expert_slots", speed.num_expert_slots},
+          {"hit_rate", speed.hit_rate},
+          {"disk_bytes_per_token", speed.disk_bytes_per_token},
+          {"memory_bytes_per_token", speed.memory_bytes_per_token},
+          {"disk_gb_per_s", speed.disk_gb_per_s},
+          {"read_gb_per_s", speed.read_gb_per_s}};
+}
+
 Json ReportJson(const Report& report) {
-  const auto& [checkpoint, count, cache_bytes_per_token, fit] = report;
+  const auto& [checkpoint, count, cache_bytes_per_token, fit, speed, problem] = report;
   return {{"path", checkpoint.path.directory},
           {"architecture", checkpoint.config.model.model_type},
           {"quantization", count.main_dtype},
@@ -183,6 +201,9 @@ Json ReportJson(const Report& report) {
             {"resident_weight_bytes", fit.resident_bytes},
             {"all_weights_fit", fit.all_weights},
             {"cache_tokens", fit.cache_tokens}}},
+          {"prediction", speed             ? ToJson(*speed)
+                         : problem.empty() ? Json()
+                                           : Json{{"problem", problem}}},
           {"config", ConfigJson(checkpoint.config.model)},
           {"ignored_config_keys", checkpoint.config.ignored_keys},
           {"chat_template", ChatTemplateJson(checkpoint.text)},
@@ -252,8 +273,21 @@ std::string DescribeChatTemplate(const TextSide& text) {
   return "unknown: " + text.chat_template_problem;
 }
 
+std::string DescribeSpeed(const SpeedPrediction& speed) {
+  std::string text = fmt::format("about {:.3g} tokens/s: ", speed.tokens_per_s);
+  if (speed.num_expert_slots < speed.num_experts) {
+    text += fmt::format(
+        "{} of {} experts in memory (a hit rate of {:.0f} %, if all are chosen alike), {} a token "
+        "from disk at {:.2f} GB/s, then ",
+        speed.num_expert_slots, speed.num_experts, speed.hit_rate * 100,
+        HumanBytes(speed.disk_bytes_per_token), speed.disk_gb_per_s);
+  }
+  return text + fmt::format("{} a token from memory at {:.1f} GB/s",
+                            HumanBytes(speed.memory_bytes_per_token), speed.read_gb_per_s);
+}
+
 void PrintReport(const Report& report, bool each_tensor) {
-  const auto& [checkpoint, count, cache_bytes_per_token, fit] = report;
+  const auto& [checkpoint, count, cache_bytes_per_token, fit, speed, problem] = report;
   const auto line = [](const char* name, const std::string& value) {
     Print(fmt::format("{:<16}{}\n", name, ForTerminal(value)));
   };
@@ -265,6 +299,8 @@ void PrintReport(const Report& report, bool each_tensor) {
                                  HumanCount(count.active)));
   line("cache", fmt::format("{} bytes a token", cache_bytes_per_token));
   line("memory", DescribeFit(fit));
+  if (speed) line("prediction", DescribeSpeed(*speed));
+  if (!problem.empty()) line("prediction", problem);
   line("chat template", DescribeChatTemplate(text));
   if (!text.tokenizer) line("tokenizer", text.tokenizer_problem);
   line("sampling", SamplingJson(text.default_sampling).dump());
@@ -289,9 +325,20 @@ int Inspect(const InspectFlags& flags) {
   const EngineOptions options = flags.engine.ToOptions();
   const Checkpoint checkpoint = [&] {
     const Progress progress("opening " + flags.engine.model());
-    return OpenCheckpoint(flags.engine.model());
+    Checkpoint opened = OpenCheckpoint(flags.engine.model(), CheckpointPart::kForRepack);
+    LayOutAsTiles(opened);
+    return opened;
   }();
-  const Report report = MakeReport(checkpoint, options);
+  Report report = MakeReport(checkpoint, options);
+  if (options.memory_limit_bytes > 0) {
+    const Progress progress("measuring disk and memory");
+    try {
+      report.speed = PredictSpeed(checkpoint, report.count, options);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kResourceExhausted) throw;
+      report.speed_problem = error.what();
+    }
+  }
   if (flags.json) {
     PrintJson(ReportJson(report));
   } else {
@@ -308,9 +355,9 @@ void AddInspect(CommandLine& program) {
   flags->engine.AddTo(verb);
   verb.AddSwitch("--tensors", flags->tensors, "A line for each tensor, not for each kind");
   verb.AddSwitch("--json", flags->json, "Print a JSON object, with every tensor");
-  verb.SetExamples(
-      {"baleen inspect models/baleen-stories-mini", "size, memory, settings, tensors"},
-      {"baleen inspect MODEL --json | jq .active_parameters", "one figure for a script"});
+  verb.SetExamples({"baleen inspect models/baleen-stories-mini", "size, memory, settings, tensors"},
+                   {"baleen inspect MODEL --memory-limit 8G",
+                    "what fits into so much memory, and the speed to expect"});
   verb.SetAction([flags] { return Inspect(*flags); });
 }
 

@@ -31,9 +31,18 @@ Mark MarkNow(const Engine& engine) { return {Clock::now(), engine.TotalWork()}; 
 ThroughputRun RunBetween(const Mark& begin, const Mark& end, size_t num_tokens) {
   const double seconds = std::chrono::duration<double>(end.time - begin.time).count();
   const double tokens = static_cast<double>(num_tokens);
-  return {tokens / seconds,
-          static_cast<double>(end.work.weight_bytes - begin.work.weight_bytes) / tokens,
-          (end.work.roof_seconds - begin.work.roof_seconds) / seconds};
+  ThroughputRun run;
+  run.tokens_per_s = tokens / seconds;
+  run.bytes_per_token =
+      static_cast<double>(end.work.weight_bytes - begin.work.weight_bytes) / tokens;
+  run.roofline_share = (end.work.roof_seconds - begin.work.roof_seconds) / seconds;
+  if (const uint64_t uses = end.work.expert_uses - begin.work.expert_uses; uses > 0) {
+    run.expert_hit_rate = static_cast<double>(end.work.expert_hits - begin.work.expert_hits) /
+                          static_cast<double>(uses);
+  }
+  run.disk_bytes_per_token =
+      static_cast<double>(end.work.disk_bytes - begin.work.disk_bytes) / tokens;
+  return run;
 }
 
 // Watches a batch, marks the stretch in which all of its sequences generate, and ends it.
@@ -166,6 +175,15 @@ Throughput MeasureThroughput(Engine& engine, const ThroughputOptions& options) {
     result.decode.push_back(decode);
   }
   return result;
+}
+
+double DiskShare(const ThroughputRun& run, const Roof& roof) {
+  if (roof.disk_gb_per_s == 0) return 0;
+  return run.disk_bytes_per_token * run.tokens_per_s / (roof.disk_gb_per_s * 1e9);
+}
+
+double PredictedShare(const ThroughputRun& run, const Roof& roof) {
+  return DiskShare(run, roof) + run.roofline_share;
 }
 
 Spread SpreadOf(std::vector<double> values) {

@@ -35,7 +35,14 @@ struct ThroughputRun {
   double tokens_per_s = 0;     // of all sequences together
   double bytes_per_token = 0;  // weights and cache rows read
   double roofline_share = 0;   // time at the machine's roof / time taken; 0: no roof was measured
+  double expert_hit_rate = 1;  // of experts that layers computed with, those that memory had
+  double disk_bytes_per_token = 0;  // read for the others
 };
+
+// The time that the disk takes for what a run read, and that time and then the roof's, / the time
+// taken. Reading and computing overlap: the second may exceed 1.
+double DiskShare(const ThroughputRun& run, const Roof& roof);
+double PredictedShare(const ThroughputRun& run, const Roof& roof);
 
 struct Throughput {
   std::vector<ThroughputRun> prefill;  // [num_repeats]

@@ -16,6 +16,16 @@ TEST(Spread, IsMedianAndEnds) {
   EXPECT_EQ(SpreadOf({7}).median, 7);
 }
 
+// A token reads 500 MB in a second from a disk that gives 1 GB/s: half of the time. The roof has a
+// quarter of it.
+TEST(Throughput, PredictsTheDisksTimeAndThenTheRoofs) {
+  const ThroughputRun run = {
+      .tokens_per_s = 1, .roofline_share = 0.25, .disk_bytes_per_token = 5e8};
+  EXPECT_DOUBLE_EQ(DiskShare(run, {.disk_gb_per_s = 1}), 0.5);
+  EXPECT_DOUBLE_EQ(PredictedShare(run, {.disk_gb_per_s = 1}), 0.75);
+  EXPECT_EQ(DiskShare(run, {}), 0);  // nothing was measured
+}
+
 TEST(Throughput, CountsPromptAndDecodedTokensApart) {
   FakeEngine engine;
   ThroughputOptions options;

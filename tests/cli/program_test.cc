@@ -559,6 +559,53 @@ TEST(Evaluate, FillsInLines) {
   EXPECT_EQ(evaluate({"--limit", "2"})["exact"], 1);  // the first and the third
 }
 
+// 80 experts of 196,608 bytes in BF16, two of 16 in each of five layers for a token; 275 MiB leave
+// room for a part of them.
+TEST(Program, InspectPredictsTheSpeedUnderAMemoryLimit) {
+  const Json json =
+      ParseResult(RunProgram({"inspect", StoriesModel(), "--memory-limit", "275M", "--json"}));
+  const Json& speed = json["prediction"];
+  EXPECT_EQ(speed["experts"], 80);
+  const double slots = speed["expert_slots"];
+  EXPECT_GE(slots, 2);
+  EXPECT_LT(slots, 80);
+  EXPECT_DOUBLE_EQ(speed["hit_rate"], slots / 80);
+  const double disk_bytes = speed["disk_bytes_per_token"];
+  EXPECT_NEAR(disk_bytes, 5 * 2 * 196608 * (1 - slots / 80), 1);
+  const double seconds =
+      disk_bytes / speed["disk_gb_per_s"].get<double>() / 1e9 +
+      speed["memory_bytes_per_token"].get<double>() / speed["read_gb_per_s"].get<double>() / 1e9;
+  EXPECT_NEAR(speed["tokens_per_s"].get<double>() * seconds, 1, 1e-6);
+
+  const Json small =
+      ParseResult(RunProgram({"inspect", StoriesModel(), "--memory-limit", "100M", "--json"}));
+  EXPECT_NE(small["prediction"]["problem"].get<std::string>().find("not enough memory"),
+            std::string::npos);
+  EXPECT_EQ(ParseResult(RunProgram({"inspect", StoriesModel(), "--json"}))["prediction"], nullptr);
+}
+
+TEST(Program, BenchSaysWhatAMemoryLimitCosts) {
+  const Json json =
+      ParseResult(RunProgram({"bench", StoriesModel(), "--memory-limit", "275M", "--prompt", "16",
+                              "--generate", "16", "--repeat", "1", "--json"}));
+  const Json& experts = json["experts"];
+  EXPECT_GT(experts["slots"], 1);
+  EXPECT_LT(experts["slots"], 80);
+  const double hit_rate = experts["hit_rate"]["decode"]["median"];
+  EXPECT_GT(hit_rate, 0);
+  EXPECT_LT(hit_rate, 1);
+  // What a miss reads is an expert and at most three blocks that it begins or ends in.
+  const double per_miss =
+      experts["disk_bytes_per_token"]["decode"]["median"].get<double>() / (10 * (1 - hit_rate));
+  EXPECT_GE(per_miss, 196608);
+  EXPECT_LE(per_miss, 196608 + 6 * 4096);
+  const double disk = json["roof"]["disk_gb_per_s"];
+  EXPECT_NEAR(experts["disk_share"]["decode"]["median"],
+              experts["disk_bytes_per_token"]["decode"]["median"].get<double>() *
+                  json["decode_tokens_per_s"]["median"].get<double>() / (disk * 1e9),
+              1e-6);
+}
+
 // Judged by the reference's figures on two held-out texts; the files are not part of the
 // repository.
 class HeldOutTest : public testing::Test {

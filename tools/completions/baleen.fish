@@ -20,7 +20,7 @@ complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evalu
 complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode doctor' -l isa -x -a 'avx512_bf16 avx512 avx2 scalar' -d 'Instruction set to use, or refuse'
 complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode' -l precision -x -a 'f32 bf16 auto' -d 'Arithmetic'
 complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode' -l cache-dtype -x -a 'f32 bf16 int8' -d 'Latent cache'
-complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode' -l memory-limit -x -d 'For weights and cache together'
+complete -c baleen -n '__fish_seen_subcommand_from run serve inspect bench evaluate encode decode' -l memory-limit -x -d 'For weights, cache and all else; experts beyond it stay on disk'
 complete -c baleen -n '__fish_seen_subcommand_from run inspect bench evaluate encode decode doctor convert' -l json -d 'Print a JSON object'
 
 complete -c baleen -n '__fish_seen_subcommand_from run' -l context -x -d 'Tokens of prompt and answer together'
