@@ -97,9 +97,7 @@ float* Keep(const float* x, size_t count, LayerTape& tape) {
 void Model::Layer(size_t l, const Batch& batch, const CacheLayout& cache, const RopeAngles& angles,
                   float* x, kernels::KernelContext& ctx, ForwardObserver* observer,
                   LayerTape* tape) const {
-  const bool is_mtp = l >= config_.num_hidden_layers;
-  const LayerWeights& weights =
-      is_mtp ? weights_.mtp[l - config_.num_hidden_layers].layer : weights_.layers[l];
+  const LayerWeights& weights = LayerOf(l);
   AttentionHalf(l, weights, batch, cache, angles, x, ctx, tape);
   FeedForwardHalf(l, weights, batch.token_ids.size(), x, ctx, observer, tape);
 }
@@ -149,14 +147,7 @@ void Model::Mtp(size_t module, const Batch& batch, const CacheLayout& cache, con
   Arena& memory = tape == nullptr ? ctx.arena : tape->layer.arena;
   float* joined = memory.Allocate<float>(rows * 2 * width);
   float* x = memory.Allocate<float>(rows * width);
-  for (size_t r = 0; r < rows; ++r) {
-    float* embedding = joined + r * 2 * width;
-    ctx.table.decode_row(mtp.embed_tokens, static_cast<size_t>(batch.token_ids[r]), embedding);
-    ctx.table.rms_norm(embedding, mtp.enorm, eps, width, embedding);
-  }
-  RmsNorm(hidden, width, rows, width, mtp.hnorm, eps, joined + width, 2 * width, ctx);
-  kernels::Operand operand(joined, rows, 2 * width, ctx);
-  MatMul(operand, mtp.eh_proj, x, ctx);
+  EnterMtp(module, batch.token_ids, hidden, joined, x, ctx);
   const RopeAngles angles = Angles(batch, ctx.arena);
   Layer(config_.num_hidden_layers + module, batch, cache, angles, x, ctx, observer,
         tape == nullptr ? nullptr : &tape->layer);
@@ -165,6 +156,22 @@ void Model::Mtp(size_t module, const Batch& batch, const CacheLayout& cache, con
     tape->joined = joined;
     tape->output = x;
   }
+}
+
+void Model::EnterMtp(size_t module, std::span<const int32_t> token_ids, const float* hidden,
+                     float* joined, float* x, kernels::KernelContext& ctx) const {
+  const MtpWeights& mtp = weights_.mtp[module];
+  const size_t rows = token_ids.size(), width = config_.hidden_size;
+  const float eps = static_cast<float>(config_.rms_norm_eps);
+  ArenaScope scope(ctx.arena);
+  for (size_t r = 0; r < rows; ++r) {
+    float* embedding = joined + r * 2 * width;
+    ctx.table.decode_row(mtp.embed_tokens, static_cast<size_t>(token_ids[r]), embedding);
+    ctx.table.rms_norm(embedding, mtp.enorm, eps, width, embedding);
+  }
+  RmsNorm(hidden, width, rows, width, mtp.hnorm, eps, joined + width, 2 * width, ctx);
+  kernels::Operand operand(joined, rows, 2 * width, ctx);
+  MatMul(operand, mtp.eh_proj, x, ctx);
 }
 
 void Model::Logits(const float* final_hidden, size_t rows, float* logits,

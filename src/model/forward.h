@@ -119,6 +119,17 @@ class Model {
            float* final_hidden, kernels::KernelContext& ctx, ForwardObserver* observer = nullptr,
            MtpTape* tape = nullptr) const;
 
+  // The first half of that, before the module's layer: x [rows, hidden_size] becomes what the layer
+  // reads; joined [rows, 2 hidden_size] the input of eh_proj.
+  void EnterMtp(size_t module, std::span<const int32_t> token_ids, const float* hidden,
+                float* joined, float* x, kernels::KernelContext& ctx) const;
+
+  // Layer num_hidden_layers + i is that of MTP module i.
+  const LayerWeights& LayerOf(size_t layer) const {
+    const size_t num_layers = weights_.layers.size();
+    return layer < num_layers ? weights_.layers[layer] : weights_.mtp[layer - num_layers].layer;
+  }
+
   // x [token_ids.size(), hidden_size]: the embeddings.
   void Embed(std::span<const int32_t> token_ids, float* x, kernels::KernelContext& ctx) const;
   // y [rows, hidden_size], which may be x: what the head reads.

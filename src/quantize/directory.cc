@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/output_file.h"
+#include "quantize/layer_plan.h"
 
 namespace baleen {
 
@@ -100,7 +101,7 @@ void QuantizedDirectory::AddQuantized(size_t layer, const std::string& name,
 }
 
 void QuantizedDirectory::AddKept(const WeightSource& source, const Model& model) {
-  const size_t num_layers = model.config().num_hidden_layers;
+  const size_t num_layers = NumQuantizedLayers(model);
   shards_.resize(num_layers + 1);
   std::unordered_set<std::string> replaced;
   for (const std::string& name : quantized_) replaced.insert(name + ".weight");

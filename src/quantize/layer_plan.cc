@@ -16,8 +16,11 @@ bool CanQuantize(const Matrix& matrix, const RoundingOptions& options) {
   return shape.cols % shape.group_cols == 0 && shape.IsPackable();
 }
 
-std::vector<LinearTarget> LayerTargets(const ModelConfig& config, const LayerWeights& layer,
-                                       size_t l) {
+size_t NumQuantizedLayers(const Model& model) {
+  return model.weights().layers.size() + (model.weights().mtp.empty() ? 0 : 1);
+}
+
+std::vector<LinearTarget> LayerTargets(const LayerWeights& layer, size_t l) {
   std::vector<LinearTarget> targets;
   const std::string prefix = LayerPrefix(l);
   const auto add = [&](const std::string& name, const Matrix& matrix) {
@@ -31,7 +34,7 @@ std::vector<LinearTarget> LayerTargets(const ModelConfig& config, const LayerWei
   add("self_attn.q_proj", layer.attention.q_proj);
   add("self_attn.q_b_proj", layer.attention.q_b_proj);
   add("self_attn.o_proj", layer.attention.o_proj);
-  if (!config.IsMoe(l)) {
+  if (layer.moe.experts.empty()) {
     add_mlp("mlp.", layer.mlp);
     return targets;
   }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "formats/gptq.h"
-#include "model/config.h"
+#include "model/forward.h"
 #include "model/weights.h"
 #include "quantize/gptq.h"
 
@@ -27,11 +27,14 @@ std::string LayerPrefix(size_t l);
 bool CanQuantize(const Matrix& matrix, const RoundingOptions& options);
 GptqShape ShapeOf(const Matrix& matrix, const RoundingOptions& options);
 
-// The linear layers of layer l that are quantized where they can be. The router, and the small
-// projections to and from latents (kv_a_proj_with_mqa, kv_b_proj, q_a_proj), stay as stored: all
-// experts and all keys depend on them, and they are hardly any bytes.
-std::vector<LinearTarget> LayerTargets(const ModelConfig& config, const LayerWeights& layer,
-                                       size_t l);
+// How many layers are quantized: the model's own, and that of its first MTP module, if it has one.
+size_t NumQuantizedLayers(const Model& model);
+
+// The linear layers of layer l (num_hidden_layers: of MTP module 0) that are quantized where they
+// can be. The router, and the small projections to and from latents (kv_a_proj_with_mqa, kv_b_proj,
+// q_a_proj), stay as stored: all experts and all keys depend on them, and they are hardly any
+// bytes.
+std::vector<LinearTarget> LayerTargets(const LayerWeights& layer, size_t l);
 
 }  // namespace baleen
 

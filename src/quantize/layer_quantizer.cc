@@ -110,7 +110,7 @@ LayerQuantizer::LayerQuantizer(const Model& model, size_t layer, const QuantizeO
       options_(options),
       ctx_(ctx),
       sink_(std::move(sink)),
-      layer_(model.weights().layers[layer]) {}
+      layer_(model.LayerOf(layer)) {}
 
 bool LayerQuantizer::Wants(const Matrix& matrix) const {
   return !matrix.empty() && CanQuantize(matrix, options_.rounding);
@@ -264,7 +264,7 @@ void LayerQuantizer::QuantizeFeedForward(const TokenStream* stream) {
   const std::vector<int32_t> every_row = EveryRow(rows);
   const Inputs all = {.x = normed.data(), .rows = every_row};
   const std::string prefix = LayerPrefix(l_) + "mlp.";
-  if (!model_.config().IsMoe(l_)) {
+  if (layer_.moe.experts.empty()) {
     QuantizeMlp(prefix, layer_.mlp, all, ctx_);
     return;
   }

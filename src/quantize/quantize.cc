@@ -143,9 +143,8 @@ void Quantizer::CheckCancelled() const {
 
 // Which tensors become what, before anything is written.
 void Quantizer::Plan() {
-  const ModelConfig& config = model_.config();
-  for (size_t l = 0; l < config.num_hidden_layers; ++l) {
-    for (const LinearTarget& target : LayerTargets(config, model_.weights().layers[l], l)) {
+  for (size_t l = 0; l < NumQuantizedLayers(model_); ++l) {
+    for (const LinearTarget& target : LayerTargets(model_.LayerOf(l), l)) {
       const GptqShape shape = ShapeOf(*target.matrix, options_.rounding);
       if (CanQuantize(*target.matrix, options_.rounding)) {
         directory_.AddQuantized(l, target.name, shape);
@@ -181,7 +180,7 @@ void Quantizer::Prepare() {
 }
 
 void Quantizer::QuantizeLayer(size_t l) {
-  const LayerWeights& stored = model_.weights().layers[l];
+  const LayerWeights& stored = model_.LayerOf(l);
   const auto writer = directory_.OpenLayer(l);
   LayerQuantizer layer(model_, l, options_, ctx_,
                        [&](const std::string& name, const RoundedMatrix& rounded) {
@@ -192,19 +191,30 @@ void Quantizer::QuantizeLayer(size_t l) {
                          if (options_.on_progress) options_.on_progress(done_, total_);
                        });
   TokenStream* calibration = streams_.calibration ? &*streams_.calibration : nullptr;
+  // What the model says of a text does not depend on its MTP module: only the calibration enters.
+  std::optional<TokenStream> entered;
+  std::vector<std::pair<std::string, TokenStream*>> streams = streams_.All();
+  if (l == model_.config().num_hidden_layers) {
+    streams.clear();
+    if (calibration != nullptr) {
+      entered.emplace(calibration->EnterMtp(ctx_));
+      calibration = &*entered;
+      streams.emplace_back("calibration", calibration);
+    }
+  }
   layer.QuantizeAttention(calibration);
-  for (const auto& [name, stream] : streams_.All()) {
+  for (const auto& [name, stream] : streams) {
     stream->Attend(l, stream == &*streams_.before ? stored : layer.weights(), ctx_);
   }
   layer.QuantizeFeedForward(calibration);
-  for (const auto& [name, stream] : streams_.All()) {
+  for (const auto& [name, stream] : streams) {
     CheckCancelled();
     stream->FeedForward(l, stream == &*streams_.before ? stored : layer.weights(), ctx_);
   }
   directory_.WriteKeptOfLayer(l, *writer, *checkpoint_.source);
   writer->Finish();
   for (TensorReport& report : layer.TakeReports()) report_.tensors.push_back(std::move(report));
-  for (const LinearTarget& target : LayerTargets(model_.config(), stored, l)) {
+  for (const LinearTarget& target : LayerTargets(stored, l)) {
     ReleasePages(*target.matrix);
   }
 }
@@ -213,7 +223,7 @@ QuantizeReport Quantizer::Run() {
   const auto begin = std::chrono::steady_clock::now();
   Plan();
   Prepare();
-  const size_t num_layers = model_.config().num_hidden_layers;
+  const size_t num_layers = NumQuantizedLayers(model_);
   size_t next = 0;
   if (const auto state = directory_.LoadState()) {
     next = state->next_layer;

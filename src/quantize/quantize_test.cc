@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -11,6 +12,10 @@
 #include "base/sha256.h"
 #include "checkpoint/checkpoint.h"
 #include "formats/safetensors.h"
+#include "formats/safetensors_writer.h"
+#include "kernels/registry.h"
+#include "model/forward.h"
+#include "quantize/calibration.h"
 #include "quantize/report.h"
 
 namespace baleen {
@@ -103,6 +108,138 @@ TEST_F(QuantizeTest, GoesOnWhereItWasInterrupted) {
   const QuantizeReport report = Quantize(kModel, destination_, options);
   EXPECT_GT(report.resumed_layers, 0u);
   EXPECT_EQ(report.tensors.size(), 6 + 3 + 5 * 17 * 3u);
+  EXPECT_EQ(HashOf(destination_), whole);
+}
+
+// The bundled model with an MTP module that is made of its last layer; eh_proj adds up its two
+// halves.
+class QuantizeMtpTest : public QuantizeTest {
+ protected:
+  void SetUp() override {
+    QuantizeTest::SetUp();
+    model_ = testing::TempDir() + "/quantize_test_mtp";
+    fs::remove_all(model_);
+    fs::create_directories(model_);
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+      fs::copy_file(kModel + "/" + name, model_ + "/" + name);
+    }
+    std::string config = ReadFile(kModel + "/config.json", 1 << 20);
+    const std::string none = "\"num_nextn_predict_layers\": 0";
+    config.replace(config.find(none), none.size(), "\"num_nextn_predict_layers\": 1");
+    std::ofstream(model_ + "/config.json") << config;
+
+    const auto source = OpenSafetensors(kModel);
+    const std::string last = "model.layers.5.", mtp = "model.layers.6.";
+    std::vector<std::pair<std::string, std::string>> copies;  // name, what it is a copy of
+    for (const std::string& name : source->Names()) {
+      copies.emplace_back(name, name);
+      if (name.starts_with(last)) copies.emplace_back(mtp + name.substr(last.size()), name);
+    }
+    for (const char* name : {"enorm.weight", "hnorm.weight", "shared_head.norm.weight"}) {
+      copies.emplace_back(mtp + name, last + "input_layernorm.weight");
+    }
+    std::vector<TensorSpec> specs;
+    for (const auto& [name, from] : copies) {
+      const TensorView& view = *source->Find(from);
+      specs.push_back({name, view.dtype, view.shape});
+    }
+    const size_t hidden = source->Find(last + "input_layernorm.weight")->shape[0];
+    std::vector<float> doorway(hidden * 2 * hidden);
+    for (size_t i = 0; i < hidden; ++i) {
+      doorway[i * 2 * hidden + i] = doorway[i * 2 * hidden + hidden + i] = 1;
+    }
+    specs.push_back({mtp + "eh_proj.weight", DType::kF32, {hidden, 2 * hidden}});
+    SafetensorsWriter writer(model_ + "/model.safetensors", std::move(specs));
+    for (const auto& [name, from] : copies) {
+      const TensorView& view = *source->Find(from);
+      writer.Write(name, {view.data, view.size_bytes()});
+    }
+    writer.Write(mtp + "eh_proj.weight", std::as_bytes(std::span(doorway)));
+    writer.Finish();
+  }
+  void TearDown() override {
+    QuantizeTest::TearDown();
+    fs::remove_all(model_);
+  }
+
+  static constexpr size_t kMtpTokens = 4096;  // to calibrate with
+
+  // What the module makes of a text that it is calibrated with, its hidden states being those of
+  // the model as stored.
+  std::vector<float> MtpHidden(const std::string& directory) {
+    Checkpoint stored = OpenCheckpoint(model_), checkpoint = OpenCheckpoint(directory);
+    const CalibrationText shipped = {"shipped", std::string(ShippedCalibrationText())};
+    const std::vector<int32_t> ids =
+        MakeCalibrationWindows(shipped, stored.text, 512, kMtpTokens, 512).training[0];
+    const size_t rows = ids.size() - 1;
+    const Model model(stored.config.model, std::move(stored.weights));
+    const Model other(checkpoint.config.model, std::move(checkpoint.weights));
+    ThreadPool pool(1);
+    kernels::KernelContext ctx{.table = kernels::SelectKernels(), .pool = pool};
+    CacheLayout cache = MakeCacheLayout(model.config(), DType::kF32, ids.size());
+    ++cache.num_layers;
+    std::vector<std::byte> block(cache.block_bytes());
+    std::byte* blocks[] = {block.data()};
+    const SequenceSlice slice = {.num_rows = rows, .form = MlaForm::kDirect, .blocks = blocks};
+    std::vector<int32_t> every_row(rows);
+    for (size_t r = 0; r < rows; ++r) every_row[r] = static_cast<int32_t>(r);
+    std::vector<float> hidden(rows * model.config().hidden_size), result(hidden.size());
+    model.Forward(
+        {.token_ids = std::span(ids).first(rows), .slices = {&slice, 1}, .output_rows = every_row},
+        cache, hidden.data(), ctx);
+    other.Mtp(0, {.token_ids = std::span(ids).subspan(1), .slices = {&slice, 1}, .output_rows = {}},
+              cache, hidden.data(), result.data(), ctx);
+    return result;
+  }
+
+  std::string model_;
+};
+
+TEST_F(QuantizeMtpTest, CalibratesTheModuleWithItsOwnInputs) {
+  const std::vector<float> wanted = MtpHidden(model_);
+  QuantizeOptions options = Few();
+  options.max_tokens = kMtpTokens;
+  double errors[2] = {};
+  for (const QuantizeMethod method : {QuantizeMethod::kGptq, QuantizeMethod::kRtn}) {
+    options.rounding.method = method;
+    const QuantizeReport report = Quantize(model_, destination_, options);
+    EXPECT_EQ(report.tensors.size(), 7 + 3 + 6 * 17 * 3u);
+    uint64_t tokens = 0, of_model = 0;
+    for (const TensorReport& tensor : report.tensors) {
+      if (!tensor.name.ends_with(".gate_proj")) continue;
+      if (tensor.name.starts_with("model.layers.6.mlp.experts.")) tokens += tensor.tokens;
+      if (tensor.name.starts_with("model.layers.5.mlp.experts.")) of_model += tensor.tokens;
+    }
+    // Each token goes to two experts; the last of each window of 512 does not enter.
+    if (method == QuantizeMethod::kGptq) {
+      EXPECT_EQ(of_model, 2 * report.calibration_tokens);
+      EXPECT_EQ(tokens, 2 * (report.calibration_tokens - report.calibration_tokens / 512));
+    }
+    const std::vector<float> got = MtpHidden(destination_);
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+      error += std::pow(static_cast<double>(got[i]) - wanted[i], 2);
+      norm += std::pow(static_cast<double>(wanted[i]), 2);
+    }
+    errors[method == QuantizeMethod::kRtn] = std::sqrt(error / norm);
+    QuantizeTest::TearDown();
+  }
+  EXPECT_GT(errors[0], 0);
+  EXPECT_LT(errors[0], errors[1]) << "GPTQ must beat rounding to nearest";
+  EXPECT_LT(errors[1], 0.2);
+}
+
+TEST_F(QuantizeMtpTest, GoesOnAtTheModule) {
+  Quantize(model_, destination_, Few());
+  const std::string whole = HashOf(destination_);
+  QuantizeTest::TearDown();
+  QuantizeOptions options = Few();
+  uint64_t done = 0, total = 0;
+  options.on_progress = [&](uint64_t now, uint64_t all) { done = now, total = all; };
+  options.cancelled = [&] { return total > 0 && done + 100'000 > total; };
+  EXPECT_THROW(Quantize(model_, destination_, options), Error);
+  options.cancelled = {};
+  EXPECT_EQ(Quantize(model_, destination_, options).resumed_layers, 6u);
   EXPECT_EQ(HashOf(destination_), whole);
 }
 

@@ -19,23 +19,47 @@ double NegativeLogProbability(const float* logits, size_t n, size_t target) {
 
 }  // namespace
 
-TokenStream::TokenStream(const Model& model, const std::vector<std::vector<int32_t>>& windows,
-                         kernels::KernelContext& ctx)
-    : model_(model), windows_(windows) {
+TokenStream::TokenStream(const Model& model, std::vector<std::vector<int32_t>> windows)
+    : model_(model), windows_(std::move(windows)) {
   size_t longest = 0;
-  for (const auto& window : windows) {
+  for (const auto& window : windows_) {
     num_tokens_ += window.size();
     longest = std::max(longest, window.size());
   }
-  const size_t hidden = model.config().hidden_size;
-  x_.resize(num_tokens_ * hidden);
-  float* x = x_.data();
-  for (const auto& window : windows) {
-    model.Embed(window, x, ctx);
-    x += window.size() * hidden;
-  }
+  x_.resize(num_tokens_ * model.config().hidden_size);
   cache_ = MakeCacheLayout(model.config(), DType::kF32, longest);
+  cache_.num_layers += model.weights().mtp.size();
   block_.resize(cache_.block_bytes());
+}
+
+TokenStream::TokenStream(const Model& model, std::vector<std::vector<int32_t>> windows,
+                         kernels::KernelContext& ctx)
+    : TokenStream(model, std::move(windows)) {
+  float* x = x_.data();
+  for (const auto& window : windows_) {
+    model.Embed(window, x, ctx);
+    x += window.size() * model.config().hidden_size;
+  }
+}
+
+TokenStream TokenStream::EnterMtp(kernels::KernelContext& ctx) const {
+  std::vector<std::vector<int32_t>> following;
+  for (const auto& window : windows_) following.emplace_back(window.begin() + 1, window.end());
+  TokenStream entered(model_, std::move(following));
+  const size_t hidden = model_.config().hidden_size;
+  const float* from = x_.data();
+  float* to = entered.x_.data();
+  std::vector<float> normed, joined;
+  for (const auto& window : entered.windows_) {
+    const size_t rows = window.size();
+    normed.resize(rows * hidden);
+    joined.resize(rows * 2 * hidden);
+    model_.FinalNorm(from, rows, normed.data(), ctx);
+    model_.EnterMtp(0, window, normed.data(), joined.data(), to, ctx);
+    from += (rows + 1) * hidden;
+    to += rows * hidden;
+  }
+  return entered;
 }
 
 void TokenStream::Attend(size_t l, const LayerWeights& layer, const std::vector<int32_t>& window,

@@ -12,20 +12,24 @@
 
 namespace baleen {
 
-// The residual stream of all tokens of some windows, which stand between two layers. Does not own
-// the windows. Threads: one at a time.
+// The residual stream of all tokens of some windows, which stand between two layers. Threads: one
+// at a time.
 class TokenStream {
  public:
   // Before the first layer.
-  TokenStream(const Model& model, const std::vector<std::vector<int32_t>>& windows,
+  TokenStream(const Model& model, std::vector<std::vector<int32_t>> windows,
               kernels::KernelContext& ctx);
+  // After the last layer: the stream that enters MTP module 0, before its layer. A token's row is
+  // made of its hidden state and the token that follows, so the last of each window has none.
+  TokenStream EnterMtp(kernels::KernelContext& ctx) const;
 
   size_t num_tokens() const { return num_tokens_; }
   // [num_tokens, hidden_size]
   std::vector<float>& x() { return x_; }
   const std::vector<float>& x() const { return x_; }
 
-  // Adds the attention of layer l to the stream, window by window.
+  // Adds the attention of layer l (num_hidden_layers: of MTP module 0) to the stream, window by
+  // window.
   void Attend(size_t l, const LayerWeights& layer, kernels::KernelContext& ctx);
   // Calls visit(tape, rows) for each window, after computing what Attend would; the stream stays.
   void VisitAttention(size_t l, const LayerWeights& layer, kernels::KernelContext& ctx,
@@ -37,11 +41,13 @@ class TokenStream {
   double Perplexity(kernels::KernelContext& ctx) const;
 
  private:
+  // Nothing has entered yet.
+  TokenStream(const Model& model, std::vector<std::vector<int32_t>> windows);
   void Attend(size_t l, const LayerWeights& layer, const std::vector<int32_t>& window, float* x,
               kernels::KernelContext& ctx, LayerTape* tape) const;
 
   const Model& model_;
-  const std::vector<std::vector<int32_t>>& windows_;
+  std::vector<std::vector<int32_t>> windows_;
   size_t num_tokens_ = 0;
   std::vector<float> x_;
   CacheLayout cache_;
