@@ -3,14 +3,15 @@
 many times and compares.
 
   bench/balance_experiment.py BALEEN --data TEXT... --output DIR [--separator SEP] [--steps 400]
-                              [--seeds 3] [--jobs 2]
+                              [--seeds 3] [--jobs 2] [--only NAME] [--set KEY=VALUE]...
 
 One architecture (64 experts, 4 of them and a shared one for each token, less than 1.5 M active
 parameters), one text, one budget; `bias`, `aux` (alpha 1e-3) and `none` with each seed, `aux` with
 alpha 1e-2 and `bias` with 256 experts once. Runs of one thread each, `--jobs` side by side: losses
 do not depend on either. A bias moves by 5e-3 a step, five times as far as in the paper, because a
 run is so short. A seed sets weights and the order of the text; the
-held-out text is the same always. Runs that are finished in DIR are not run again. Writes
+held-out text is the same always. Runs that are finished in DIR are not run again. `--only`
+leaves out all runs of other names; `--set` changes a key of every run's configuration. Writes
 DIR/results.json, DIR/table.md and DIR/balance.svg.
 """
 import argparse
@@ -57,6 +58,7 @@ def train(options, tokenizer, name, seed, settings, model):
             "batch_size": 8, "micro_batch_size": 8, "lr": 3e-3,
             "warmup_steps": options.steps // 10, "products": "f32", "sequence_alpha": 0, "bias_update_speed": 5e-3,
             "validate_every": 0, "validation_tokens": 10**9, "checkpoint_every": 0, **settings,
+            **{key: json.loads(value) for key, value in (s.split("=", 1) for s in options.set)},
         }
         path = directory / "config.json.run"
         path.write_text(json.dumps(config))
@@ -90,6 +92,8 @@ def table(results):
         lines.append(f"| {name} | {len(runs)} | {cell('validation_loss', 4)} | "
                      f"{cell('validation_max_vio', 3)} | {cell('busy_experts', 1, 100)} % |")
     for other in ("aux 1e-3", "none"):
+        if "bias" not in results or other not in results:
+            continue
         differences = [100 * (b["validation_loss"] / o["validation_loss"] - 1)
                        for b, o in zip(results["bias"], results[other])]
         mean, error = mean_and_error(differences)
@@ -148,6 +152,8 @@ def main():
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", metavar="NAME")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -169,6 +175,7 @@ def main():
             for name, settings in methods.items()]
     runs += [("aux 1e-2", 1, {"balance": "aux", "expert_alpha": 1e-2}, MODEL),
              ("bias, 256 experts", 1, methods["bias"], many)]
+    runs = [r for r in runs if options.only in (None, r[0])]
     results = {}
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for run_of, values in zip(runs, pool.map(lambda r: train(options, tokenizer, *r), runs)):

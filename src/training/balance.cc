@@ -75,6 +75,12 @@ double SequenceBalanceLoss(const ModelConfig& config, const BalanceOptions& opti
   return loss;
 }
 
+double BiasSpeed(double speed, double decay_share, uint64_t step, uint64_t total_steps) {
+  const auto total = static_cast<double>(total_steps);
+  const double left = std::max(0.0, total + 1 - static_cast<double>(step)) / total;
+  return left >= decay_share ? speed : speed * left / decay_share;
+}
+
 void UpdateBias(std::span<const uint64_t> load, double speed, std::span<float> bias) {
   const uint64_t total = std::accumulate(load.begin(), load.end(), uint64_t{0});
   for (size_t e = 0; e < load.size(); ++e) {

@@ -41,6 +41,10 @@ double SequenceBalanceLoss(const ModelConfig& config, const BalanceOptions& opti
                            const float* scores, const int32_t* experts, size_t tokens,
                            float* grad_shares);
 
+// `speed` while less than 1 - decay_share of all steps are done, then falling along a line to 0
+// after the last. `step` counts from 1.
+double BiasSpeed(double speed, double decay_share, uint64_t step, uint64_t total_steps);
+
 // One step of the bias: up or down by `speed`, unchanged where the load is the mean.
 void UpdateBias(std::span<const uint64_t> load, double speed, std::span<float> bias);
 

@@ -141,6 +141,8 @@ const std::vector<TrainKey>& TrainKeys() {
       {"max_grad_norm", &C::max_grad_norm, "Gradients are shortened to this norm", true},
       {"balance", &C::balance, "bias, aux, none: what keeps experts busy", true},
       {"bias_update_speed", &C::bias_update_speed, "bias: its change a step", true},
+      {"bias_decay_share", &C::bias_decay_share,
+       "bias: share of the steps, at the end, in which its change falls to 0", true},
       {"sequence_alpha", &C::sequence_alpha, "bias: weight of the sequence-wise loss", true},
       {"expert_alpha", &C::expert_alpha, "aux: weight of the expert-level loss", true},
       {"device_alpha", &C::device_alpha, "aux: weight of the group-level loss", true},
@@ -209,6 +211,8 @@ void CheckTrainConfig(const TrainConfig& c) {
   Require(c.min_lr_ratio >= 0 && c.min_lr_ratio <= 1, "min_lr_ratio must be from 0 to 1");
   Require(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1,
           "beta1 and beta2 must be from 0 to below 1");
+  Require(c.bias_decay_share >= 0 && c.bias_decay_share <= 1,
+          "bias_decay_share must be from 0 to 1");
   Require(c.max_grad_norm > 0, "max_grad_norm must be above 0");
   for (const double value : {c.weight_decay, c.eps, c.bias_update_speed, c.sequence_alpha,
                              c.expert_alpha, c.device_alpha, c.communication_alpha, c.mtp_weight}) {
@@ -236,6 +240,8 @@ std::string ResultKeysJson(const TrainConfig& config) {
   std::string json;
   for (const TrainKey& key : TrainKeys()) {
     if (!key.changes_results) continue;
+    // A younger key is told only where it says something: runs that began without it go on.
+    if (key.name == std::string_view("bias_decay_share") && config.bias_decay_share == 0) continue;
     json += fmt::format("{}{}: ", json.empty() ? "{" : ", ", JsonString(key.name));
     std::visit(Overloaded{
                    [&](std::string TrainConfig::*m) { json += JsonString(config.*m); },

@@ -47,6 +47,7 @@ struct TrainConfig {
 
   std::string balance = "bias";  // aux, none
   double bias_update_speed = 1e-3;
+  double bias_decay_share = 0;
   double sequence_alpha = 1e-4;
   double expert_alpha = 1e-3;
   double device_alpha = 0;

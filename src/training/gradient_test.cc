@@ -295,6 +295,18 @@ TEST(BalanceTest, TheBiasMovesTowardsTheMean) {
   EXPECT_EQ(bias, (std::vector<float>{0.25f, 0.5f, 0.75f, 0.5f}));
 }
 
+TEST(BalanceTest, TheBiasComesToRest) {
+  EXPECT_EQ(BiasSpeed(0.5, 0, 1, 8), 0.5);
+  EXPECT_EQ(BiasSpeed(0.5, 0, 8, 8), 0.5);
+  // The last half of eight steps: full, then three quarters, a half, a quarter.
+  EXPECT_EQ(BiasSpeed(0.5, 0.5, 4, 8), 0.5);
+  EXPECT_EQ(BiasSpeed(0.5, 0.5, 5, 8), 0.5);
+  EXPECT_EQ(BiasSpeed(0.5, 0.5, 6, 8), 0.375);
+  EXPECT_EQ(BiasSpeed(0.5, 0.5, 8, 8), 0.125);
+  EXPECT_EQ(BiasSpeed(0.5, 0.5, 9, 8), 0);  // a run that goes on
+  EXPECT_EQ(BiasSpeed(0.5, 1, 1, 8), 0.5);
+}
+
 TEST(BalanceTest, LoadIsSummarized) {
   const std::vector<uint64_t> even = {4, 4, 4, 4}, one = {16, 0, 0, 0};
   EXPECT_EQ(Summarize(even).max_vio, 0);

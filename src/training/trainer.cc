@@ -355,8 +355,10 @@ StepReport Run::Step() {
   const double clip = std::min(1.0, config_.max_grad_norm / (report.grad_norm + 1e-6));
   optimizer_->Step(report.step, report.lr, clip, ctx_);
   if (pass_options_.balance.method == Balance::kBias) {
+    const double speed =
+        BiasSpeed(config_.bias_update_speed, config_.bias_decay_share, report.step, config_.steps);
     for (size_t l = 0; l < parameters_->router_biases().size(); ++l) {
-      UpdateBias(load[l], config_.bias_update_speed, parameters_->router_biases()[l]);
+      UpdateBias(load[l], speed, parameters_->router_biases()[l]);
     }
   }
   parameters_->Publish(ctx_);

@@ -337,6 +337,7 @@ TEST_F(TrainerTest, RefusesBeforeTheFirstStep) {
   EXPECT_EQ(refused([](auto& c) { c.micro_batch_size = 3; }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(refused([](auto& c) { c.sequence_length = 65; }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(refused([](auto& c) { c.schedule = "linear"; }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(refused([](auto& c) { c.bias_decay_share = 1.5; }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(refused([](auto& c) { c.lr = -1; }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(refused([](auto& c) { c.data.clear(); }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(refused([&](auto& c) {

@@ -85,7 +85,8 @@ _baleen() {
         --max-document-bytes --drop-near-duplicates
          --synthetic-share --seed --steps --sequence-length --batch-size --micro-batch-size --recompute
         --products --optimizer --lr --min-lr-ratio --schedule --warmup-steps --beta1 --beta2
-        --eps --weight-decay --max-grad-norm --balance --bias-update-speed --sequence-alpha
+        --eps --weight-decay --max-grad-norm --balance --bias-update-speed
+        --bias-decay-share --sequence-alpha
         --expert-alpha --device-alpha --communication-alpha --mtp-weight --checkpoint-every
         --validate-every --validation-tokens --threads --isa --json --help"
       ;;

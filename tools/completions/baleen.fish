@@ -150,6 +150,7 @@ complete -c baleen -n '__fish_seen_subcommand_from train' -l weight-decay -x -d 
 complete -c baleen -n '__fish_seen_subcommand_from train' -l max-grad-norm -x -d 'Gradients are shortened to this norm'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l balance -x -d 'bias, aux, none; what keeps experts busy'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l bias-update-speed -x -d 'bias; its change a step'
+complete -c baleen -n '__fish_seen_subcommand_from train' -l bias-decay-share -x -d 'bias; share of the steps, at the end, in which its change falls to 0'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l sequence-alpha -x -d 'bias; weight of the sequence-wise loss'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l expert-alpha -x -d 'aux; weight of the expert-level loss'
 complete -c baleen -n '__fish_seen_subcommand_from train' -l device-alpha -x -d 'aux; weight of the group-level loss'
