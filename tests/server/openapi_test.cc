@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <set>
 
 #include "cli/program.h"
@@ -16,13 +15,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// "GET /models/*" of each operation, as the server names its routes.
+// "/models/*" of "/v1/models/{name}", as the server names its routes.
+std::string RouteOf(std::string path) {
+  if (path.starts_with("/v1/")) path.erase(0, 3);
+  for (size_t begin; (begin = path.find('{')) != std::string::npos;) {
+    path.replace(begin, path.find('}', begin) + 1 - begin, "*");
+  }
+  return path;
+}
+
+// "GET /models/*" of each operation.
 std::set<std::string> DescribedRoutes(const Json& document) {
-  static const std::regex prefix("^/v1/"), parameter("\\{\\w+\\}");
   std::set<std::string> routes;
   for (const auto& [path, item] : document["paths"].items()) {
-    const std::string route =
-        std::regex_replace(std::regex_replace(path, prefix, "/"), parameter, "*");
+    const std::string route = RouteOf(path);
     for (const auto& [method, operation] : item.items()) {
       std::string upper = method;
       std::ranges::transform(upper, upper.begin(), [](unsigned char c) { return toupper(c); });
