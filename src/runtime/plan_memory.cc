@@ -36,25 +36,30 @@ CacheLayout CacheLayoutFor(const ModelConfig& config, const EngineOptions& optio
 
 namespace {
 
+std::string Size(uint64_t bytes) {
+  return bytes < uint64_t{1'000'000'000}
+             ? fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6)
+             : fmt::format("{:.2f} GB", Gigabytes(bytes));
+}
+
 [[noreturn]] void Refuse(const EngineOptions& options, const WeightSizes& weights, bool has_slots,
                          uint64_t cache_bytes, size_t cache_tokens, uint64_t memory_bytes) {
   const bool limited = options.memory_limit_bytes > 0;
   const bool needs_all = limited && !has_slots;
   std::string experts;
   if (has_slots) {
-    experts = fmt::format(", {:.2f} GB for the {} experts that a token has in a layer",
-                          Gigabytes(weights.experts_of_a_layer * weights.expert_bytes),
+    experts = fmt::format(", {} for the {} experts that a token has in a layer",
+                          Size(weights.experts_of_a_layer * weights.expert_bytes),
                           weights.experts_of_a_layer);
   } else if (needs_all && weights.total_bytes > weights.resident_bytes) {
     experts = " (all of them: they are in no file that experts could be read from)";
   }
   Throw(ErrorCode::kResourceExhausted,
-        "not enough memory: {:.2f} GB of weights that every token needs{}, {:.2f} GB of latent "
-        "cache for {} tokens and {:.2f} GB for all else, but {:.2f} GB are {}; lower --context or "
-        "{}",
-        Gigabytes(needs_all ? weights.total_bytes : weights.resident_bytes), experts,
-        Gigabytes(cache_bytes), cache_tokens, Gigabytes(kOverheadBytes), Gigabytes(memory_bytes),
-        limited ? "allowed" : "free", limited ? "raise --memory-limit" : "free memory");
+        "not enough memory: {} of weights that every token needs{}, {} of latent cache for {} "
+        "tokens and {} for all else, but {} are {}; lower --context or {}",
+        Size(needs_all ? weights.total_bytes : weights.resident_bytes), experts, Size(cache_bytes),
+        cache_tokens, Size(kOverheadBytes), Size(memory_bytes), limited ? "allowed" : "free",
+        limited ? "raise --memory-limit" : "free memory");
 }
 
 // Numbers of blocks of the latent cache.
