@@ -40,6 +40,9 @@ namespace {
 constexpr size_t kLogitsRows = 32;
 // Of a chunk of prompts that others wait for.
 constexpr size_t kMinChunkRows = 64;
+// How much of the longest wait one layer of such a chunk is planned to take: how long it takes is
+// estimated by the chunk before it, which saw a shorter context.
+constexpr double kLayerShare = 0.75;
 constexpr double kDiskSeconds = 1;  // of measuring
 
 using Clock = std::chrono::steady_clock;
@@ -439,7 +442,7 @@ double EngineImpl::SecondsPerLayer(size_t rows) const {
 // every expert for one or two of them, so there is a least number, whatever the wait.
 size_t EngineImpl::MaxPromptRows() const {
   if (!scheduler_->has_decodes()) return SIZE_MAX;
-  const double rows = max_decode_wait_seconds_ / SecondsPerLayer(1);
+  const double rows = kLayerShare * max_decode_wait_seconds_ / SecondsPerLayer(1);
   return std::max(kMinChunkRows, static_cast<size_t>(std::min(rows, 1e9)));
 }
 
