@@ -528,7 +528,8 @@ def main():
                           ("max-decode-wait", 250)):
         parser.add_argument("--" + name, type=int, default=default)
     parser.add_argument("--serve", default="")
-    parser.add_argument("--only", action="append")
+    parts = sorted(name.removeprefix("part_") for name in globals() if name.startswith("part_"))
+    parser.add_argument("--only", action="append", choices=parts)
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
