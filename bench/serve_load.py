@@ -126,6 +126,18 @@ def percentiles(values):
             "max_ms": round(1e3 * ordered[-1], 2)}
 
 
+async def events(reader):
+    """What a stream tells until it is done."""
+    async for line in reader:
+        if line.startswith(b"data: [DONE]"):
+            return
+        if line.startswith(b"data: {"):
+            event = json.loads(line[6:])
+            if "error" in event:
+                raise RuntimeError(event)
+            yield event
+
+
 async def stream(server, body, times):
     """One streamed answer; appends (first token, gaps, tokens)."""
     reader, writer = await connect(server)
@@ -133,14 +145,7 @@ async def stream(server, body, times):
     first, gaps, count = None, [], 0
     writer.write(head("POST", "/v1/completions", json.dumps(
         {**body, "stream": True, "stream_options": {"include_usage": True}}).encode()))
-    async for line in reader:
-        if not line.startswith(b"data: {"):
-            if line.startswith(b"data: [DONE]"):
-                break
-            continue
-        event = json.loads(line[6:])
-        if "error" in event:
-            raise RuntimeError(event)
+    async for event in events(reader):
         now = time.monotonic()
         if event["usage"]:
             count = event["usage"]["completion_tokens"]
@@ -359,14 +364,7 @@ async def watch(server, ids, max_tokens, arrivals, **fields):
         top = await reader.readuntil(b"\r\n\r\n")
         if b" 200 " not in top[:20]:
             raise RuntimeError((top, await reader.read(1000)))
-        async for line in reader:
-            if not line.startswith(b"data: {"):
-                if line.startswith(b"data: [DONE]"):
-                    break
-                continue
-            event = json.loads(line[6:])
-            if "error" in event:
-                raise RuntimeError(event)
+        async for event in events(reader):
             usage = event["usage"] or usage
             now = time.monotonic()
             arrivals += [now] * sum(len(c["token_ids"]) for c in event["choices"])

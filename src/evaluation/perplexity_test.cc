@@ -92,14 +92,20 @@ TEST(Documents, AreScoredEachByItselfWithItsEnd) {
             ErrorCode::kInvalidArgument);
 }
 
-TEST(Documents, ReportProgressOverAll) {
-  FakeEngine engine;
+// Options that write down what is reported of `total` tokens.
+WindowOptions Reporting(size_t total, std::vector<size_t>& done) {
   WindowOptions options = Options(3);
-  std::vector<size_t> done;
-  options.on_progress = [&](size_t tokens, size_t total) {
-    EXPECT_EQ(total, 6u);
+  options.on_progress = [total, &done](size_t tokens, size_t all) {
+    EXPECT_EQ(all, total);
     done.push_back(tokens);
   };
+  return options;
+}
+
+TEST(Documents, ReportProgressOverAll) {
+  FakeEngine engine;
+  std::vector<size_t> done;
+  const WindowOptions options = Reporting(6, done);
   const std::vector<std::string> documents = {"abc", "d"};
   MeasureDocuments(engine, documents, 100, options);
   EXPECT_EQ(done, (std::vector<size_t>{2, 4, 6}));
@@ -116,12 +122,8 @@ TEST(Documents, AreReadFromLines) {
 
 TEST(Perplexity, ReportsProgressAndStops) {
   FakeEngine engine;
-  WindowOptions options = Options(3);
   std::vector<size_t> done;
-  options.on_progress = [&](size_t tokens, size_t total) {
-    EXPECT_EQ(total, 5u);
-    done.push_back(tokens);
-  };
+  WindowOptions options = Reporting(5, done);
   MeasurePerplexity(engine, "abcde", options);
   EXPECT_EQ(done, (std::vector<size_t>{2, 4, 5}));
 
