@@ -53,7 +53,7 @@ EOF
 
   local missing=() package
   for package in "$@"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep 'ok installed' > /dev/null ||
       missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return
