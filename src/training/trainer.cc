@@ -32,8 +32,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 constexpr size_t kMaxProvenanceBytes = size_t{16} << 20;
-// The experts' load is written so many times in a run.
+// The experts' load is written so many times in a run, and at least at every so many steps: a run
+// without an end in sight, or one that was cut short, has something to show too.
 constexpr uint64_t kLoadLines = 200;
+constexpr uint64_t kMaxLoadSteps = 100;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -367,7 +369,8 @@ StepReport Run::Step() {
   report.max_vio = statistics.max_vio;
   report.entropy = statistics.entropy;
   report.dead_experts = statistics.dead_experts;
-  if (report.step % std::max<uint64_t>(1, config_.steps / kLoadLines) == 0) {
+  const uint64_t load_steps = std::clamp<uint64_t>(config_.steps / kLoadLines, 1, kMaxLoadSteps);
+  if (report.step % load_steps == 0) {
     log_->Load(report.step, load);
   }
   state_.step = report.step;

@@ -206,6 +206,18 @@ TEST_F(TrainerTest, StopsWithACheckpointWhenAsked) {
   EXPECT_FALSE(rest.interrupted);
 }
 
+TEST_F(TrainerTest, ALongRunShowsItsExpertsSoon) {
+  config_.steps = 100'000;
+  config_.validate_every = 100'000;
+  config_.checkpoint_every = 100'000;
+  uint64_t asked = 0;
+  Train(config_, {.num_threads = 1, .stop = [&asked] { return ++asked == 101; }});
+  const std::string load = Bytes(config_.output + "/run/expert_load.jsonl");
+  const JsonDocument json = JsonDocument::Parse(load, "expert_load.jsonl");  // one line
+  EXPECT_EQ(uint64_t(json.root()["step"]), 100u);
+  EXPECT_EQ(json.root()["load"].get_array().size(), 2u);  // a layer and the MTP module
+}
+
 TEST_F(TrainerTest, GoesOnFromACheckpoint) {
   TrainConfig config = config_;
   config.model.clear();
