@@ -164,12 +164,14 @@ def measure_in_child(library, model, kind, size, threads, lock, batch_context):
 
 
 def measure_served(model, size, threads, lock, batch_context):
-    """Tokens per second of so many streams."""
+    """Tokens per second of so many streams, while all of them grow: the last may begin late."""
     command = [sys.executable, pathlib.Path(__file__).with_name("serve_load.py"), PROGRAM, model,
-               "--only", "batch", "--streams", size, "--prompt", batch_context, "--tokens", GENERATE,
-               "--serve", f"--threads {threads} --max-sequences {size}"]
+               "--only", "batch", "--streams", size, "--prompt", batch_context, "--tokens",
+               GENERATE + 2 * size, "--serve", f"--threads {threads} --max-sequences {size}"]
     with locked(lock):
-        result = subprocess.run([str(part) for part in command], check=True, capture_output=True)
+        result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if result.returncode != 0:
+        raise SystemExit(f"serve {size}: {result.stdout}{result.stderr}")
     return json.loads(result.stdout)["tokens_per_s"]
 
 
