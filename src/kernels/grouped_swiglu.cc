@@ -84,7 +84,8 @@ void Multiply(const Input& input, size_t num_rows, const Matrix& w, float* y, si
                     .w = w,
                     .y = y,
                     .y_stride = y_stride,
-                    .scratch = scratch});
+                    .scratch = scratch,
+                    .chained = ctx.Chains(w)});
 }
 
 void WaitForWeights(const SwiGluGroup& group) {
