@@ -121,6 +121,7 @@ struct Score {
   std::vector<float> logprobs;  // [tokens - 1]: of token i + 1 after tokens 0..i, if asked for
   std::vector<float> logits;    // [tokens, vocab_size] if asked for
   std::vector<RoutingTrace> routing;
+  double machine_seconds = 0;  // as Completion's
 };
 
 }  // namespace baleen

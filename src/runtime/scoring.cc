@@ -45,6 +45,7 @@ void ScoringSequence::OnEnd(std::exception_ptr error) {
     std::lock_guard lock(mutex_);
     done_ = true;
     error_ = error;
+    score_.machine_seconds = prompt_machine_seconds + answer_machine_seconds;
   }
   changed_.notify_all();
 }

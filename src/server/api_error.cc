@@ -51,6 +51,10 @@ HttpResponse ErrorResponse(const ApiError& error) {
   return response;
 }
 
+ApiError NotAccountedFor() {
+  return ApiError(500, "the request could not be accounted for; try again");
+}
+
 ApiError ToApiError(const std::exception& error) {
   if (const auto* api = dynamic_cast<const ApiError*>(&error)) return *api;
   if (const auto* ours = dynamic_cast<const Error*>(&error)) {

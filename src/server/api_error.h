@@ -27,6 +27,8 @@ class ApiError : public Error {
 
 // {"error": {"message", "type", "param", "code"}}; 429 and 503 say when to come again.
 HttpResponse ErrorResponse(const ApiError& error);
+// An answer that the ledger could not take: it is not given.
+ApiError NotAccountedFor();
 // What an exception of the engine, or of ours, is to a client.
 ApiError ToApiError(const std::exception& error);
 

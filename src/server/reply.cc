@@ -127,7 +127,7 @@ void Reply::Finish() {
     self->exchange_->Post([self, ok] {
       try {
         if (self->error_) std::rethrow_exception(self->error_);
-        if (!ok) throw ApiError(500, "the request could not be accounted for; try again");
+        if (!ok) throw NotAccountedFor();
         self->SendEnd();
       } catch (const std::exception& error) {
         self->SendError(ErrorResponse(ToApiError(error)));

@@ -218,7 +218,7 @@ const std::vector<Server::Impl::Route>& Server::Impl::Routes() {
       {"POST", "/score", &Impl::Score, false, true},
       {"POST", "/generative_scoring", &Impl::Score, false, true},
       {"POST", "/invocations", &Impl::Invocations, false, true},
-      {"POST", "/experts", &Impl::Experts},
+      {"POST", "/experts", &Impl::Experts, false, true},
       {"GET", "/tokenizer_info", &Impl::TokenizerInfo},
       {"POST", "/tokenize", &Impl::Tokenize},
       {"POST", "/detokenize", &Impl::Detokenize},
@@ -367,19 +367,37 @@ void Server::Impl::Experts(const std::shared_ptr<Exchange>& exchange) {
   }
   const auto num_tokens = static_cast<int64_t>(request.token_ids.size());
   const auto from = static_cast<size_t>(fields.Integer("from", 0, num_tokens).value_or(0));
-  if (const auto key = Authenticate(exchange->request())) {
-    limiter_.Charge(*key, request.token_ids.size(), 0, std::chrono::steady_clock::now());
-  }
+  const std::string model = ModelName(fields);
+  Request charged;
+  const AnswerHooks hooks = ChargeTo({.key = Authenticate(exchange->request()),
+                                      .model = model,
+                                      .endpoint = "experts",
+                                      .ignored = IgnoredParts(fields, nullptr)},
+                                     charged);
+  AnswerReport report = {.id = NewId("experts"), .num_choices = 1};
+  report.usage.prompt_tokens = request.token_ids.size();
+  const auto begin = std::chrono::steady_clock::now();
+  const auto score = engine_.ScoreTokens(std::move(request));
+  report.prompt_machine_seconds = score.machine_seconds;
+  report.total_seconds = report.prefill_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+
   const size_t k = engine_.info().num_experts_per_tok;
   Json layers = Json::array();
-  for (const RoutingTrace& trace : engine_.ScoreTokens(std::move(request)).routing) {
+  for (const RoutingTrace& trace : score.routing) {
     std::vector<int64_t> counts(engine_.info().num_experts);
     for (size_t i = from * k; i < trace.experts.size(); ++i) {
       ++counts.at(static_cast<size_t>(trace.experts[i]));
     }
     layers.push_back({{"layer", trace.layer}, {"counts", std::move(counts)}});
   }
-  exchange->Respond(JsonResponse({{"layers", std::move(layers)}}));
+  HttpResponse response = JsonResponse({{"layers", std::move(layers)}});
+  response.headers.push_back({"X-Request-Id", report.id});
+  hooks.on_end(report, [exchange, response = std::move(response)](bool ok) {
+    exchange->Post([exchange, ok, response] {
+      exchange->Respond(ok ? response : ErrorResponse(NotAccountedFor()));
+    });
+  });
 }
 
 // What SageMaker sends is whatever its callers send: its fields say what it is.

@@ -344,6 +344,19 @@ def check_experts(server):
     assert len(answer["layers"]) == 5
 
 
+def check_experts_are_charged(program, model, folder):
+    """One pass over a text is work like any other: it is in the ledger, with the engine's time."""
+    server = Server(program, model, "--database", str(folder / "experts.db"))
+    try:
+        ids = post(server, "/tokenize", {"prompt": "The cat sat"})[2]["tokens"]
+        post(server, "/v1/experts", {"tokens": ids})
+        used = request(server, "GET", "/v1/usage")[2]["usage"]
+        assert [u["requests"] for u in used] == [1], used
+        assert used[0]["prompt_tokens"] == len(ids) and used[0]["completion_tokens"] == 0, used
+    finally:
+        server.stop()
+
+
 def check_sagemaker(program, model, folder):
     database = str(folder / "sagemaker.db")
     server = Server(program, model, "--sagemaker", "--database", database)
@@ -550,7 +563,7 @@ def checks_of(program, model, folder):
         check_score_computes_the_prefix_once, check_experts, check_mutations)]
     checks.append((lambda s: s.stop(), server))
     checks.append((check_fim_must_be_known, program, model))
-    for check in (check_sagemaker, check_costs, check_limits, check_log, check_tls):
+    for check in (check_experts_are_charged, check_sagemaker, check_costs, check_limits, check_log, check_tls):
         checks.append((check, program, model, folder))
     return checks
 
