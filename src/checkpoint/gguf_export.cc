@@ -31,9 +31,9 @@ struct Planned {
 };
 
 // Which tensors the file has, in order.
-class Plan {
+class ExportPlan {
  public:
-  Plan(const ModelConfig& config, const ModelWeights& weights, DType type)
+  ExportPlan(const ModelConfig& config, const ModelWeights& weights, DType type)
       : config_(config), type_(type) {
     Add("token_embd.weight", weights.embed_tokens, type_);
     for (size_t i = 0; i < weights.layers.size(); ++i) AddLayer(i, weights.layers[i]);
@@ -307,7 +307,7 @@ class Exporter {
 
 GgufExportResult ExportGguf(const Checkpoint& checkpoint, const std::string& path,
                             const GgufExportOptions& options) {
-  const Plan plan(checkpoint.config.model, checkpoint.weights, options.type);
+  const ExportPlan plan(checkpoint.config.model, checkpoint.weights, options.type);
   for (const Planned& tensor : plan.tensors()) {
     for (const Matrix& part : tensor.parts) {
       if (!part.is_tiled()) continue;

@@ -30,7 +30,6 @@ namespace baleen {
 
 namespace {
 
-constexpr size_t kMaxTextBytes = 1'000'000'000;
 constexpr size_t kDefaultContextTokens = 2048;
 constexpr size_t kInfillingSequences = 16;  // that are computed together
 

@@ -14,8 +14,6 @@ namespace baleen {
 
 namespace {
 
-constexpr size_t kMaxStdinBytes = 1'000'000'000;
-
 [[noreturn]] void FailOutput() {
   Throw(ErrorCode::kResourceExhausted, "standard output: {}", std::strerror(errno));
 }
@@ -92,9 +90,9 @@ std::string ReadStdin() {
   std::array<char, 65536> buffer;
   while (const size_t count = std::fread(buffer.data(), 1, buffer.size(), stdin)) {
     text.append(buffer.data(), count);
-    if (text.size() > kMaxStdinBytes) {
+    if (text.size() > kMaxTextBytes) {
       Throw(ErrorCode::kInvalidArgument, "standard input holds more than {} bytes; use a file",
-            kMaxStdinBytes);
+            kMaxTextBytes);
     }
   }
   if (std::ferror(stdin)) {

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -55,7 +56,9 @@ std::string Join(const Range& items, std::string_view separator) {
   return joined;
 }
 
-// All of standard input. Error{kInvalidArgument} beyond 1 GB.
+// The most that is read of a text, from a file or from standard input.
+inline constexpr size_t kMaxTextBytes = 1'000'000'000;
+// All of standard input. Error{kInvalidArgument} beyond kMaxTextBytes.
 std::string ReadStdin();
 
 }  // namespace baleen

@@ -20,8 +20,6 @@ namespace baleen {
 
 namespace {
 
-constexpr size_t kMaxTextBytes = 1'000'000'000;
-
 struct QuantizeFlags {
   std::string source, destination;
   size_t bits = 4;

@@ -15,8 +15,6 @@ namespace baleen {
 
 namespace {
 
-constexpr size_t kMaxTextBytes = 1'000'000'000;
-
 struct TokenizerFlags {
   EngineFlags engine;
   std::string file;

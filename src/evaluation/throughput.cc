@@ -105,9 +105,9 @@ class DecodeWindow {
   Mark begin_, end_;
 };
 
-class Runner {
+class ThroughputRunner {
  public:
-  Runner(Engine& engine, const ThroughputOptions& options)
+  ThroughputRunner(Engine& engine, const ThroughputOptions& options)
       : engine_(engine), options_(options), random_(options.seed) {}
 
   ThroughputRun Prefill() {
@@ -163,7 +163,7 @@ size_t ContextFor(const ThroughputOptions& options) {
 }
 
 Throughput MeasureThroughput(Engine& engine, const ThroughputOptions& options) {
-  Runner runner(engine, options);
+  ThroughputRunner runner(engine, options);
   Throughput result;
   for (size_t i = 0; i <= options.num_repeats; ++i) {
     if (options.cancelled && options.cancelled()) Throw(ErrorCode::kCancelled, "interrupted");

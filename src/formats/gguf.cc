@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/quote.h"
+#include "formats/file_text.h"
 #include "formats/gguf_format.h"
 
 namespace baleen {
@@ -25,12 +26,7 @@ constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;
 // Bytes of one element of a scalar type; 0 for strings and arrays.
 constexpr std::array<uint64_t, 13> kScalarBytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
-// What people hand over instead of GGUF, by its first bytes.
-struct Lookalike {
-  std::string_view magic;
-  const char* advice;
-};
-constexpr std::array<Lookalike, 4> kLookalikes = {{
+constexpr std::array<Lookalike, 4> kNotGguf = {{
     {"version https://git-lfs",
      "is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"},
     {"ggjt", "is a GGML file from before GGUF; convert the model again"},
@@ -43,10 +39,6 @@ T LoadAs(const std::byte* data) {
   T value;
   std::memcpy(&value, data, sizeof(value));
   return value;
-}
-
-std::string_view AsText(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 // Parses one file from front to back.
@@ -107,7 +99,7 @@ class Parser {
   }
 
   uint32_t ParsePreamble() {
-    for (const Lookalike& other : kLookalikes) {
+    for (const Lookalike& other : kNotGguf) {
       if (AsText(file_).starts_with(other.magic)) Fail("{}", other.advice);
     }
     if (file_.empty()) Fail("the file is empty; download it again");

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "formats/file_text.h"
 #include "formats/gguf_format.h"
 
 namespace baleen {
@@ -32,10 +33,6 @@ uint32_t TypeId(DType dtype) {
 
 uint64_t Padded(uint64_t bytes) {
   return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
-}
-
-std::span<const std::byte> AsBytes(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
 }
 
 }  // namespace

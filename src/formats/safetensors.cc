@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/quote.h"
+#include "formats/file_text.h"
 
 namespace baleen {
 
@@ -23,12 +24,7 @@ constexpr std::array<std::string_view, 10> kOtherDTypes = {
     "U16", "U32", "U64", "C64", "F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ",
 };
 
-// What people hand over instead of safetensors, by its first bytes.
-struct Lookalike {
-  std::string_view magic;
-  const char* advice;
-};
-constexpr std::array<Lookalike, 4> kLookalikes = {{
+constexpr std::array<Lookalike, 4> kNotSafetensors = {{
     {"version https://git-lfs",
      "is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"},
     {"GGUF", "is a GGUF file, not safetensors"},
@@ -36,10 +32,6 @@ constexpr std::array<Lookalike, 4> kLookalikes = {{
      "is a PyTorch pickle (or another zip archive), not safetensors; convert it to safetensors"},
     {"<", "is a web page, not safetensors; download the file again"},
 }};
-
-std::string_view AsText(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 
 // Parses one file's header. Every way in which a file can be wrong has its own sentence.
 class HeaderParser {
@@ -88,7 +80,7 @@ class HeaderParser {
   // Returns the JSON text and sets data_offset_.
   std::string_view FindHeader() {
     const std::string_view text = AsText(file_);
-    for (const Lookalike& other : kLookalikes) {
+    for (const Lookalike& other : kNotSafetensors) {
       if (text.starts_with(other.magic)) Fail("{}", other.advice);
     }
     if (file_.empty()) Fail("the file is empty; download it again");

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "formats/file_text.h"
 
 namespace baleen {
 
@@ -58,10 +59,6 @@ std::string SerializeHeader(const std::vector<TensorSpec>& tensors,
   std::string header;
   for (size_t i = 0; i < 8; ++i) header.push_back(static_cast<char>(json.size() >> (8 * i)));
   return header + json;
-}
-
-std::span<const std::byte> AsBytes(std::string_view text) {
-  return std::as_bytes(std::span(text.data(), text.size()));
 }
 
 }  // namespace

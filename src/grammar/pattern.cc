@@ -10,7 +10,7 @@ namespace baleen::grammar {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 16'384;
-constexpr size_t kMaxNesting = 64;
+constexpr size_t kMaxGroupNesting = 64;
 constexpr size_t kMaxRepeats = 4096;
 
 // clang-format off
@@ -59,7 +59,7 @@ class Parser {
   }
 
   Expr Alternatives(size_t depth) {
-    if (depth > kMaxNesting) Refuse("groups nested too deep");
+    if (depth > kMaxGroupNesting) Refuse("groups nested too deep");
     std::vector<Expr> branches;
     do {
       std::vector<Expr> terms;

@@ -12,7 +12,7 @@ namespace {
 
 // Rows and columns of an output that one task takes at most: what it copies of either side serves
 // that many of the other. A job that is alone has smaller tasks, that threads may end together.
-constexpr size_t kTaskRows = 192, kTaskCols = 256, kLonelyRows = 96;
+constexpr size_t kOuterTaskRows = 192, kTaskCols = 256, kLonelyRows = 96;
 // Tasks are of one size, nearly, in whole tiles of every table.
 constexpr size_t kTaskMultiple = 48;
 
@@ -29,7 +29,7 @@ void RunJobs(std::span<const OuterMatMulArgs> jobs, KernelContext& ctx) {
   std::vector<Task> tasks;
   const bool lonely = jobs.size() < 4 * ctx.pool.num_threads();
   for (size_t j = 0; j < jobs.size(); ++j) {
-    const size_t rows = PartOf(jobs[j].M, lonely ? kLonelyRows : kTaskRows);
+    const size_t rows = PartOf(jobs[j].M, lonely ? kLonelyRows : kOuterTaskRows);
     const size_t cols = PartOf(jobs[j].N, kTaskCols);
     for (size_t m = 0; m < jobs[j].M; m += rows) {
       for (size_t n = 0; n < jobs[j].N; n += cols) tasks.push_back({j, m, n, rows, cols});

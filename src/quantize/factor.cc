@@ -9,7 +9,7 @@ namespace baleen {
 
 namespace {
 
-constexpr size_t kBlock = 128;
+constexpr size_t kFactorBlock = 128;
 
 // (i, j) <-> (n - 1 - j, n - 1 - i): turns the order around and transposes, which leaves an upper
 // triangle an upper one.
@@ -65,9 +65,9 @@ void Copy(size_t size, size_t cols, const float* from, size_t from_stride, float
 
 // a = R^T R, R in place of the upper triangle.
 bool Cholesky(size_t n, float* a, const kernels::KernelTable& table) {
-  std::vector<float> strip(kBlock * n), inverse(kBlock * kBlock);
-  for (size_t begin = 0; begin < n; begin += kBlock) {
-    const size_t size = std::min(kBlock, n - begin), cols = n - begin;
+  std::vector<float> strip(kFactorBlock * n), inverse(kFactorBlock * kFactorBlock);
+  for (size_t begin = 0; begin < n; begin += kFactorBlock) {
+    const size_t size = std::min(kFactorBlock, n - begin), cols = n - begin;
     float* block = a + begin * n + begin;
     table.outer_matmul({.x = a + begin,
                         .x_stride = n,
@@ -102,14 +102,15 @@ bool Cholesky(size_t n, float* a, const kernels::KernelTable& table) {
 
 // R^-1 in place of R, from the last rows up: X_i = R_ii^-1 (I - R_i,rest X_rest).
 void InvertUpper(size_t n, float* a, const kernels::KernelTable& table) {
-  std::vector<float> strip(kBlock * n), product(kBlock * n), inverse(kBlock * kBlock);
-  const size_t last = (n - 1) / kBlock * kBlock;
-  for (size_t begin = last;; begin -= kBlock) {
-    const size_t size = std::min(kBlock, n - begin), next = begin + size, rest = n - next;
+  std::vector<float> strip(kFactorBlock * n), product(kFactorBlock * n),
+      inverse(kFactorBlock * kFactorBlock);
+  const size_t last = (n - 1) / kFactorBlock * kFactorBlock;
+  for (size_t begin = last;; begin -= kFactorBlock) {
+    const size_t size = std::min(kFactorBlock, n - begin), next = begin + size, rest = n - next;
     float* block = a + begin * n + begin;
     InvertBlock(size, n, block, inverse.data());
     // X_rest is a triangle: a strip of its columns needs only the rows down to the strip's end.
-    constexpr size_t kStrip = 4 * kBlock;
+    constexpr size_t kStrip = 4 * kFactorBlock;
     for (size_t col = 0; col < rest; col += kStrip) {
       const size_t cols = std::min(kStrip, rest - col);
       table.outer_matmul({.x = block + size,

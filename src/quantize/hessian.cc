@@ -9,8 +9,8 @@ namespace baleen {
 
 namespace {
 
-constexpr size_t kBlockRows = 128;   // of H that one task adds up
-constexpr size_t kChunkRows = 1024;  // inputs that are gathered at once
+constexpr size_t kBlockRows = 128;      // of H that one task adds up
+constexpr size_t kGatheredRows = 1024;  // inputs that are gathered at once
 
 }  // namespace
 
@@ -38,9 +38,9 @@ void Hessian::Add(const float* x, size_t num_rows, kernels::KernelContext& ctx) 
 
 void Hessian::AddRows(const float* x, std::span<const int32_t> rows, kernels::KernelContext& ctx) {
   ArenaScope scope(ctx.arena);
-  float* gathered = ctx.arena.Allocate<float>(std::min(kChunkRows, rows.size()) * size_);
-  for (size_t begin = 0; begin < rows.size(); begin += kChunkRows) {
-    const size_t count = std::min(kChunkRows, rows.size() - begin);
+  float* gathered = ctx.arena.Allocate<float>(std::min(kGatheredRows, rows.size()) * size_);
+  for (size_t begin = 0; begin < rows.size(); begin += kGatheredRows) {
+    const size_t count = std::min(kGatheredRows, rows.size() - begin);
     for (size_t i = 0; i < count; ++i) {
       std::memcpy(gathered + i * size_, x + static_cast<size_t>(rows[begin + i]) * size_,
                   size_ * sizeof(float));

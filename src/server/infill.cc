@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMaxSnippets = 1024;
 constexpr size_t kMaxResponseFields = 64;
-constexpr int64_t kMaxChoices = 16;
+constexpr int64_t kMaxCompletions = 16;
 constexpr int64_t kMaxPredict = 1 << 30;
 
 double SecondsBetween(Clock::time_point a, Clock::time_point b) {
@@ -77,8 +77,8 @@ Json Select(const Json& object, const std::vector<std::string>& names) {
 }
 
 // One answer to the plan's prompt.
-struct Choice {
-  explicit Choice(size_t min_indent) : limit(min_indent) {}
+struct InfillChoice {
+  explicit InfillChoice(size_t min_indent) : limit(min_indent) {}
   IndentLimit limit;
   std::string content;
   Completion end;  // without text and tokens
@@ -102,11 +102,11 @@ class Infill : public Reply {
   void SendEnd() override;
   void SendError(HttpResponse response) override;
   Json Object(size_t index) const;
-  Json Timings(const Choice& choice) const;
+  Json Timings(const InfillChoice& choice) const;
   size_t prompt_tokens() const { return plan_.answer.prompts[0].token_ids.size(); }
 
   const InfillPlan plan_;
-  std::vector<Choice> choices_;
+  std::vector<InfillChoice> choices_;
   std::string last_event_;  // held back until the request is accounted for
 };
 
@@ -136,7 +136,7 @@ void Infill::Start() {
 }
 
 void Infill::OnChunk(size_t index, const Chunk& chunk) {
-  Choice& choice = choices_[index];
+  InfillChoice& choice = choices_[index];
   if (choice.limit.stopped() || choice.out_of_time) return;
   const Clock::time_point now = Clock::now();
   if (!chunk.tokens.empty()) {
@@ -162,7 +162,7 @@ void Infill::OnChunk(size_t index, const Chunk& chunk) {
 }
 
 void Infill::OnEnd(size_t index, const Completion& completion) {
-  Choice& choice = choices_[index];
+  InfillChoice& choice = choices_[index];
   choice.end = completion;
   const std::string rest = choice.limit.Flush();
   choice.content += rest;
@@ -207,7 +207,7 @@ void Infill::SendEnd() {
   exchange_->Respond(std::move(response));
 }
 
-Json Infill::Timings(const Choice& choice) const {
+Json Infill::Timings(const InfillChoice& choice) const {
   const auto add = [](Json& json, const std::string& name, size_t count, double seconds) {
     const auto n = static_cast<double>(count);
     json[name + "_n"] = count;
@@ -222,7 +222,7 @@ Json Infill::Timings(const Choice& choice) const {
 }
 
 Json Infill::Object(size_t index) const {
-  const Choice& choice = choices_[index];
+  const InfillChoice& choice = choices_[index];
   const Request& request = plan_.answer.request;
   const bool is_limit = choice.limit.stopped() || choice.out_of_time ||
                         choice.end.finish_reason == FinishReason::kLength;
@@ -279,8 +279,8 @@ InfillPlan PlanInfill(const Engine& engine, const Fields& fields, bool force_fim
   Request& request = answer.request;
   if (!fields.Any("temperature")) request.sampling.temperature = 0;
   if (!fields.Any("priority")) request.priority = Priority::kCompletion;
-  answer.num_choices = static_cast<size_t>(
-      fields.Integer("n_cmpl", 1, kMaxChoices).value_or(static_cast<int64_t>(answer.num_choices)));
+  answer.num_choices = static_cast<size_t>(fields.Integer("n_cmpl", 1, kMaxCompletions)
+                                               .value_or(static_cast<int64_t>(answer.num_choices)));
   plan.min_indent = static_cast<size_t>(fields.Integer("n_indent", 0, 1 << 20).value_or(0));
   plan.max_predict_seconds = fields.Number("t_max_predict_ms", 0, 1e9).value_or(0) / 1000;
   plan.response_fields = ReadResponseFields(fields);

@@ -18,7 +18,7 @@ struct ResultCloser {
 };
 using Result = std::unique_ptr<PGresult, ResultCloser>;
 
-struct Connection {
+struct PostgresqlConnection {
   struct Closer {
     void operator()(PGconn* connection) const { PQfinish(connection); }
   };
@@ -43,7 +43,7 @@ std::string Numbered(std::string_view sql) {
 // Values go as texts; the server knows what its columns are.
 class PostgresqlStatement final : public StatementDriver {
  public:
-  PostgresqlStatement(Connection& connection, std::string_view sql)
+  PostgresqlStatement(PostgresqlConnection& connection, std::string_view sql)
       : connection_(connection), sql_(Numbered(sql)) {}
 
   void Bind(int64_t value) override { values_.push_back(std::to_string(value)); }
@@ -90,7 +90,7 @@ class PostgresqlStatement final : public StatementDriver {
     connection_.num_changes = std::strtoll(changes, nullptr, 10);
   }
 
-  Connection& connection_;
+  PostgresqlConnection& connection_;
   std::string sql_;
   std::vector<std::optional<std::string>> values_;
   Result result_;
@@ -117,7 +117,7 @@ class PostgresqlDatabase final : public DatabaseDriver {
   int64_t num_changes() const override { return connection_.num_changes; }
 
  private:
-  Connection connection_;
+  PostgresqlConnection connection_;
 };
 
 }  // namespace

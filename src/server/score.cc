@@ -23,7 +23,7 @@ using Ids = std::vector<int32_t>;
 constexpr size_t kMaxItems = 1024;
 constexpr size_t kMaxLabels = 1024;
 constexpr size_t kMaxPasses = 4096;  // of one request
-constexpr double kLeastLogprob = -9999;
+constexpr double kLeastScore = -9999;
 
 // A text or a list of ids, as ids; `text` is what it says.
 struct Encoded {
@@ -176,7 +176,7 @@ void Scoring::SendEnd() {
     const std::vector<double> scores = LabelScores(plan_, logprobs_[item]);
     Json sums = Json::array(), counts = Json::array();
     for (size_t i = 0; i < plan_.labels.size(); ++i) {
-      sums.push_back(std::max(logprobs_[item][i], kLeastLogprob));
+      sums.push_back(std::max(logprobs_[item][i], kLeastScore));
       counts.push_back(plan_.labels[i].token_ids.size());
     }
     data.push_back({{"index", item},

@@ -11,7 +11,7 @@
 namespace baleen {
 namespace {
 
-constexpr size_t kMinSlots = 16;
+constexpr size_t kMinMergeSlots = 16;
 constexpr size_t kMaxInitialSlots = size_t{1} << 22;  // a file can claim more than it holds
 // Longer pieces are merged in windows of so many bytes: few enough for two levels of RankTree.
 constexpr size_t kWindowBytes = 256;
@@ -22,7 +22,8 @@ constexpr size_t kOverlapTokens = 6;
 }  // namespace
 
 MergeTable::MergeTable(size_t expected_merges)
-    : slots_(std::bit_ceil(std::clamp(2 * expected_merges, kMinSlots, kMaxInitialSlots)), kEmpty),
+    : slots_(std::bit_ceil(std::clamp(2 * expected_merges, kMinMergeSlots, kMaxInitialSlots)),
+             kEmpty),
       shift_(64 - std::countr_zero(slots_.size())) {
   results_.reserve(std::min(expected_merges, kMaxInitialSlots));
 }

@@ -3,7 +3,7 @@
 namespace baleen {
 namespace {
 
-constexpr std::string_view kSpace = " \t\n\r\f\v";
+constexpr std::string_view kWhiteSpace = " \t\n\r\f\v";
 
 bool IsNameStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -41,7 +41,7 @@ class Lexer {
     const char kind = rest_[open + 1];
     const char sign = open + 2 < rest_.size() ? rest_[open + 2] : '\0';
     if (sign == '-') {
-      const size_t last = text.find_last_not_of(kSpace);
+      const size_t last = text.find_last_not_of(kWhiteSpace);
       return text.substr(0, last == std::string_view::npos ? 0 : last + 1);
     }
     if (sign == '+' || kind == '{') return text;
@@ -79,7 +79,7 @@ class Lexer {
   void SwallowAfter(char kind, char sign) {
     size_t length = 0;
     if (sign == '-') {
-      length = std::min(rest_.find_first_not_of(kSpace), rest_.size());
+      length = std::min(rest_.find_first_not_of(kWhiteSpace), rest_.size());
     } else if (sign != '+' && kind != '{' && rest_.starts_with('\n')) {
       length = 1;
     }
