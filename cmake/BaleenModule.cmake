@@ -1,8 +1,13 @@
-# baleen_module(NAME [DEPENDS other...] [LIBRARIES target...])
+# baleen_module(NAME [DEPENDS other...] [LIBRARIES target...] [SHARDS n] [COST seconds])
 #
 # One folder under src/ is one module: every *.cc becomes part of the object library
 # baleen_NAME, every *_test.cc becomes part of the test program NAME_test. Subfolders belong to
-# the module. New files need no edit here. A main.cc is left to the program that it makes.
+# the module. New files need no edit here. A main.cc is left to the program that it makes. SHARDS and
+# COST are of its test.
+#
+# The presets with sanitizers and for fuzzing compile several files of a module as one
+# (CMAKE_UNITY_BUILD), so names in unnamed namespaces differ within a module; the release preset
+# compiles each alone, so that each names all that it includes.
 
 add_library(baleen_flags INTERFACE)
 target_include_directories(baleen_flags INTERFACE
@@ -18,7 +23,7 @@ endif()
 target_link_libraries(baleen_flags INTERFACE fmt::fmt Threads::Threads)
 
 function(baleen_module name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "SHARDS;COST" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cc$")
@@ -41,7 +46,7 @@ function(baleen_module name)
   set_property(GLOBAL PROPERTY BALEEN_CLOSURE_${name} "${closure}")
 
   if(BALEEN_TESTS AND tests)
-    baleen_test(${name}_test MODULES ${name} SOURCES ${tests})
+    baleen_test(${name}_test SHARDS ${ARG_SHARDS} COST ${ARG_COST} MODULES ${name} SOURCES ${tests})
   endif()
 endfunction()
 
@@ -62,10 +67,11 @@ function(baleen_program name)
   endforeach()
 endfunction()
 
-# baleen_test(NAME [SHARDS n] MODULES module... SOURCES file...): a GoogleTest program known to
-# ctest, which runs a long one as several shards side by side.
+# baleen_test(NAME [SHARDS n] [COST seconds] MODULES module... SOURCES file...): a GoogleTest program
+# known to ctest, which runs a long one as several shards side by side. The longest begin first: COST
+# is about what one shard takes with sanitizers.
 function(baleen_test name)
-  cmake_parse_arguments(ARG "" "SHARDS" "MODULES;SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "SHARDS;COST" "MODULES;SOURCES;LIBRARIES" ${ARGN})
   baleen_program(${name} MODULES ${ARG_MODULES} SOURCES ${ARG_SOURCES}
                  LIBRARIES GTest::gtest_main ${ARG_LIBRARIES})
   # Most of what the compiler does for a test is to read headers that its neighbours read too, and to
@@ -75,14 +81,18 @@ function(baleen_test name)
   target_compile_options(${name} PRIVATE -O1)
   target_compile_definitions(${name} PRIVATE
     BALEEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALEEN_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  if(NOT ARG_COST)
+    set(ARG_COST 0)
+  endif()
   if(NOT ARG_SHARDS)
     add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES COST ${ARG_COST})
     return()
   endif()
   math(EXPR last "${ARG_SHARDS} - 1")
   foreach(shard RANGE ${last})
     add_test(NAME ${name}.${shard} COMMAND ${name})
-    set_tests_properties(${name}.${shard} PROPERTIES
+    set_tests_properties(${name}.${shard} PROPERTIES COST ${ARG_COST}
       ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${shard}")
   endforeach()
 endfunction()

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/sanitized_testing.h"
 #include "base/sha256.h"
 #include "checkpoint/checkpoint.h"
 #include "formats/safetensors.h"
@@ -39,7 +40,7 @@ class QuantizeTest : public testing::Test {
 
   static QuantizeOptions Few() {
     QuantizeOptions options;
-    options.max_tokens = 1024;
+    options.max_tokens = kSanitized ? 512 : 1024;
     options.max_held_out_tokens = 512;
     options.num_threads = 2;
     return options;
@@ -69,7 +70,7 @@ TEST_F(QuantizeTest, MakesADirectoryThatOpens) {
   // columns.
   EXPECT_EQ(report.tensors.size(), 6 + 3 + 5 * 17 * 3u);
   EXPECT_EQ(report.kept.size(), 6u);
-  EXPECT_EQ(report.calibration_tokens, 1024u);
+  EXPECT_EQ(report.calibration_tokens, options.max_tokens);
   EXPECT_GT(report.perplexity_before, 1);
   EXPECT_NEAR(report.perplexity_after / report.perplexity_before, 1, 0.05);
   EXPECT_FALSE(fs::exists(destination_ + ".partial"));
@@ -117,7 +118,7 @@ class QuantizeMtpTest : public QuantizeTest {
  protected:
   void SetUp() override {
     QuantizeTest::SetUp();
-    model_ = testing::TempDir() + "/quantize_test_mtp";
+    model_ = destination_ + "_mtp";
     fs::remove_all(model_);
     fs::create_directories(model_);
     for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
@@ -162,7 +163,7 @@ class QuantizeMtpTest : public QuantizeTest {
     fs::remove_all(model_);
   }
 
-  static constexpr size_t kMtpTokens = 4096;  // to calibrate with
+  static constexpr size_t kMtpTokens = kSanitized ? 1024 : 4096;  // to calibrate with
 
   // What the module makes of a text that it is calibrated with, its hidden states being those of
   // the model as stored.
