@@ -17,6 +17,10 @@ target_include_directories(baleen_flags INTERFACE
 # Designated initialisers leave out what has a default; -Wrestrict of GCC 12 is wrong about strings.
 target_compile_options(baleen_flags INTERFACE -Wall -Wextra -Wno-missing-field-initializers
   -ffp-contract=off $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+# What is unnamed in a file that is compiled with others is not in a header, as GCC then believes.
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(baleen_flags INTERFACE -Wno-subobject-linkage)
+endif()
 if(BALEEN_WERROR)
   target_compile_options(baleen_flags INTERFACE -Werror)
 endif()

@@ -47,23 +47,43 @@ std::string MissingAvx512Bf16() {
 }
 #endif
 
-KernelChoice Choice(const KernelTable& table, const std::string& missing) {
-  return {&table, table.name, missing.empty() ? "" : "this CPU lacks" + missing};
+// `table` is null in a build without it (BALEEN_ISA in CMakeLists.txt).
+KernelChoice Choice(const char* name, const KernelTable* table, const std::string& missing) {
+  if (!missing.empty()) return {table, name, "this CPU lacks" + missing};
+  return {table, name, table == nullptr ? "this build leaves it out" : ""};
 }
+
+#if defined(__x86_64__)
+#if BALEEN_BUILT_AVX2
+constexpr const KernelTable* kAvx2 = &kAvx2Table;
+#else
+constexpr const KernelTable* kAvx2 = nullptr;
+#endif
+#if BALEEN_BUILT_AVX512
+constexpr const KernelTable* kAvx512 = &kAvx512Table;
+#else
+constexpr const KernelTable* kAvx512 = nullptr;
+#endif
+#if BALEEN_BUILT_AVX512_BF16
+constexpr const KernelTable* kAvx512Bf16 = &kAvx512Bf16Table;
+#else
+constexpr const KernelTable* kAvx512Bf16 = nullptr;
+#endif
+#endif
 
 }  // namespace
 
 std::vector<KernelChoice> KernelChoices() {
   std::vector<KernelChoice> choices;
 #if defined(__x86_64__)
-  choices.push_back(Choice(kAvx512Bf16Table, MissingAvx512Bf16()));
-  choices.push_back(Choice(kAvx512Table, MissingAvx512()));
+  choices.push_back(Choice("avx512_bf16", kAvx512Bf16, MissingAvx512Bf16()));
+  choices.push_back(Choice("avx512", kAvx512, MissingAvx512()));
   // Intel's cores multiply BF16 at half the speed of F32 (Emerald Rapids: 634 and 1269 GFLOP/s on
   // 16 cores), so there weights in BF16 are better widened.
   if (__builtin_cpu_is("intel")) std::swap(choices[0], choices[1]);
-  choices.push_back(Choice(kAvx2Table, MissingAvx2()));
+  choices.push_back(Choice("avx2", kAvx2, MissingAvx2()));
 #endif
-  choices.push_back(Choice(kScalarTable, ""));
+  choices.push_back(Choice("scalar", &kScalarTable, ""));
   return choices;
 }
 
