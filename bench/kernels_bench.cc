@@ -25,6 +25,7 @@
 #include "kernels/kernels.h"
 #include "kernels/registry.h"
 #include "kernels/roof.h"
+#include "tensor/block_tiles.h"
 
 namespace baleen::kernels {
 
@@ -115,7 +116,7 @@ class TilePool {
     }
     const uint16_t scale = F32ToF16(0.01f);
     for (size_t t = 0; t + layout.tile_bytes() <= kWeightPoolBytes; t += layout.tile_bytes()) {
-      for (size_t i = 0; i < layout.zeros_offset(); i += 2) {
+      for (size_t i = 0; i < layout.factors_offset(); i += 2) {
         std::memcpy(data_ + t + i, &scale, sizeof(scale));
       }
     }
@@ -337,7 +338,7 @@ void BenchMlaDirect(benchmark::State& state, const KernelTable& table, size_t nu
                .first_position = 0,
                .q = q.data(),
                .out = out.data()},
-              ctx);
+              {}, ctx);
   }
   const size_t rebuilding = num_rows * (L::kNope + L::kValue) * L::kRank;
   const size_t attending = num_rows * (num_rows + 1) / 2 * (L::kNope + L::kRope + L::kValue);
@@ -374,30 +375,39 @@ void RegisterMatMuls(const KernelTable& table) {
 void RegisterTiles(const KernelTable& table) {
   struct Form {
     const char* name;
-    size_t bits, group_cols;
-    bool i8;
+    TileLayout layout;
+    bool i8 = true;
+    bool experts = false;
   };
-  constexpr Form kForms[] = {{"int4_g128", 4, 128, true},
-                             {"int4_g32", 4, 32, true},
-                             {"int8_g128", 8, 128, true},
-                             {"int8_g32", 8, 32, true},
-                             {"int4_g32_f32", 4, 32, false}};
-  for (const Form& form : kForms) {
+  std::vector<Form> forms = {
+      {"int4_g128", {.bits = 4, .group_cols = 128}, true, true},
+      {"int4_g32", {.bits = 4, .group_cols = 32}, true, true},
+      {"int8_g128", {.bits = 8, .group_cols = 128}, true, true},
+      {"int8_g32", {.bits = 8, .group_cols = 32}, true, true},
+      {"int4_g32_f32", {.bits = 4, .group_cols = 32}, false},
+  };
+  for (DType type : {DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kIQ4_NL, DType::kQ2_K,
+                     DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_XS}) {
+    forms.push_back({DTypeName(type), TileLayoutOf(type, 0)});
+  }
+  for (const Form& form : forms) {
     const std::string prefix = std::string("/") + table.name + "/" + form.name + "/";
     for (const Shape& shape : kShapes) {
-      const TileLayout layout = {.cols = shape.K, .bits = form.bits, .group_cols = form.group_cols};
+      TileLayout layout = form.layout;
+      layout.cols = shape.K;
+      if (!layout.IsValid()) continue;
       for (size_t M : {1, 2, 4, 8, 16, 64, 512}) {
         Register("tiles" + prefix + shape.name + "/M" + std::to_string(M),
-                 [&table, layout, shape, form, M](auto& state) {
-                   BenchTiles(state, table, layout, shape.N, M, form.i8);
+                 [&table, layout, shape, i8 = form.i8, M](auto& state) {
+                   BenchTiles(state, table, layout, shape.N, M, i8);
                  });
       }
     }
-    if (!form.i8) continue;
+    if (!form.experts) continue;
     for (size_t num_tokens : {1, 8, 16, 32, 512}) {
       Register("experts" + prefix + "tokens" + std::to_string(num_tokens),
-               [&table, form, num_tokens](auto& state) {
-                 BenchExperts(state, table, form.bits, form.group_cols, num_tokens);
+               [&table, layout = form.layout, num_tokens](auto& state) {
+                 BenchExperts(state, table, layout.bits, layout.group_cols, num_tokens);
                });
     }
   }

@@ -155,7 +155,7 @@ class GgufSource : public WeightSource {
     if (config_.kv_lora_rank % kTileRows != 0 || config_.v_head_dim % kTileRows != 0) return false;
     const auto can_be_tiles = [&](std::string_view name) {
       const TensorView* view = model_->Find(layer + std::string(name));
-      return view != nullptr && (view->dtype == DType::kQ4_0 || view->dtype == DType::kQ8_0);
+      return view != nullptr && IsBlockType(view->dtype);
     };
     return can_be_tiles(kKeys) && can_be_tiles(kValues);
   }

@@ -1,51 +1,22 @@
 #include "checkpoint/repack.h"
 
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <set>
 #include <utility>
 
 #include "base/error.h"
+#include "tensor/block_tiles.h"
 
 namespace baleen {
 
 namespace {
 
-constexpr size_t kBlock = 32;
-
-// Blocks of an F16 scale and 16 bytes, of which byte i holds elements i and 16 + i.
-void UnpackQ4_0(const std::byte* row, size_t cols, uint8_t* codes, uint16_t* scales) {
-  for (size_t b = 0; b < cols / kBlock; ++b, row += 18, codes += kBlock) {
-    std::memcpy(&scales[b], row, 2);
-    for (size_t i = 0; i < 16; ++i) {
-      const auto both = std::to_integer<uint8_t>(row[2 + i]);
-      codes[i] = both & 15;
-      codes[16 + i] = both >> 4;
-    }
-  }
-}
-
-// Blocks of an F16 scale and 32 signed bytes.
-void UnpackQ8_0(const std::byte* row, size_t cols, uint8_t* codes, uint16_t* scales) {
-  for (size_t b = 0; b < cols / kBlock; ++b, row += 34, codes += kBlock) {
-    std::memcpy(&scales[b], row, 2);
-    for (size_t i = 0; i < kBlock; ++i) codes[i] = std::to_integer<uint8_t>(row[2 + i]) ^ 0x80;
-  }
-}
-
-// Blocks of 32 columns.
 TileJob JobOfBlocks(const Matrix& source) {
-  const bool four = source.dtype == DType::kQ4_0;
-  TileJob job = {
-      .layout = {.cols = source.cols, .bits = four ? size_t{4} : size_t{8}, .group_cols = kBlock},
-      .rows = source.rows};
-  job.unpack = [source, four](size_t first_row, size_t num_rows, uint8_t* codes, uint16_t* scales,
-                              uint16_t*) {
+  TileJob job = {.layout = TileLayoutOf(source.dtype, source.cols), .rows = source.rows};
+  job.unpack = [source](size_t first_row, size_t num_rows, TileRowBuffers& out) {
     for (size_t r = 0; r < num_rows; ++r) {
-      (four ? UnpackQ4_0 : UnpackQ8_0)(source.row(first_row + r), source.cols,
-                                       codes + r * source.cols,
-                                       scales + r * (source.cols / kBlock));
+      UnpackRow(source.dtype, source.row(first_row + r), source.cols, r, out);
     }
   };
   job.mapped_sources = {{source.data, source.size_bytes()}};
@@ -57,9 +28,10 @@ TileJob JobOfGptq(std::shared_ptr<const GptqTensor> tensor) {
   for (const TensorView* view : {&tensor->qweight(), &tensor->qzeros(), &tensor->scales()}) {
     job.mapped_sources.push_back({view->data, view->size_bytes()});
   }
-  job.unpack = [tensor = std::move(tensor)](size_t first_row, size_t num_rows, uint8_t* codes,
-                                            uint16_t* scales, uint16_t* zeros) {
-    tensor->Read(first_row, num_rows, codes, scales, zeros);
+  job.unpack = [tensor = std::move(tensor)](size_t first_row, size_t num_rows,
+                                            TileRowBuffers& out) {
+    tensor->Read(first_row, num_rows, out.codes.data(), out.scales.data(),
+                 out.zeros.empty() ? nullptr : out.zeros.data());
   };
   return job;
 }
@@ -72,9 +44,7 @@ class Collector {
   void Add(Matrix& matrix) {
     if (matrix.empty() || matrix.is_tiled()) return;
     const auto packed = packed_.find(matrix.data);
-    if (packed == packed_.end() && matrix.dtype != DType::kQ4_0 && matrix.dtype != DType::kQ8_0) {
-      return;
-    }
+    if (packed == packed_.end() && !IsBlockType(matrix.dtype)) return;
     const auto [known, is_new] = job_of_.try_emplace(matrix.data, jobs_.size());
     if (is_new) {
       jobs_.push_back(packed == packed_.end() ? JobOfBlocks(matrix) : JobOfGptq(packed->second));

@@ -9,7 +9,7 @@
 
 namespace baleen {
 
-// Weights in Q4_0, Q8_0 and GPTQ's layout become tiles (tile_cache.h), but for the router and the
+// Weights in block types and GPTQ's layout become tiles (tile_cache.h), but for the router and the
 // embedding, of which single rows are read. `options` says where; model and state are filled in
 // here. Returns a note for the user, or "". Takes time when the cache is cold: about a second for
 // each GB. Errors: as RepackTiles.

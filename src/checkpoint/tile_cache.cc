@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 
 // A page; the tiles begin behind it. Changes with every change of the layout of tiles.
 constexpr size_t kHeaderBytes = 4096;
-constexpr std::array<char, 8> kMagic = {'B', 'A', 'L', 'T', 'I', 'L', 'E', '1'};
+constexpr std::array<char, 8> kMagic = {'B', 'A', 'L', 'T', 'I', 'L', 'E', '2'};
 // Of the model's name in the name of its file.
 constexpr size_t kMaxNameBytes = 64;
 // Tiles that a thread makes before it writes them.
@@ -90,33 +90,27 @@ uint64_t ContentHash(std::span<const TileJob> jobs, const TileCacheOptions& opti
   hash.Add(options.state);
   for (const TileJob& job : jobs) {
     hash.Add(job.rows).Add(job.layout.cols).Add(job.layout.bits).Add(job.layout.group_cols);
-    hash.Add(job.layout.has_zeros);
+    hash.Add(job.layout.has_zeros).Add(job.layout.has_mins).Add(job.layout.has_table);
+    hash.Add(job.layout.super_cols);
   }
   return hash.value();
 }
 
 // What a thread keeps from piece to piece.
 struct Scratch {
-  std::vector<uint8_t> codes;
-  std::vector<uint16_t> scales;  // then the zeros
+  TileRowBuffers rows;
   std::vector<std::byte> tiles;  // on their way to a file
 };
 
 // Makes the tiles of one piece at `out`.
 void MakePiece(const TileJob& job, const Piece& piece, Scratch& scratch, std::byte* out) {
   const TileLayout& layout = job.layout;
-  const size_t per_group = kTileRows * layout.num_groups();
-  scratch.codes.resize(kTileRows * layout.cols);
-  scratch.scales.resize(2 * per_group);
-  uint8_t* codes = scratch.codes.data();
-  uint16_t* scales = scratch.scales.data();
-  uint16_t* zeros = layout.has_zeros ? scales + per_group : nullptr;
+  scratch.rows.Resize(layout, kTileRows);
   for (size_t t = 0; t < piece.num_tiles; ++t) {
     const size_t row = (piece.first_tile + t) * kTileRows;
     const size_t num_rows = std::min(kTileRows, job.rows - row);
-    job.unpack(row, num_rows, codes, scales, zeros);
-    PackTile(layout, {.rows = num_rows, .codes = codes, .scales = scales, .zeros = zeros},
-             out + t * layout.tile_bytes());
+    job.unpack(row, num_rows, scratch.rows);
+    PackTile(layout, scratch.rows.View(num_rows), out + t * layout.tile_bytes());
   }
 }
 

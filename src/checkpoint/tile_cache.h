@@ -25,12 +25,9 @@ namespace baleen {
 struct TileJob {
   TileLayout layout;
   size_t rows = 0;
-  // Fills in rows [first_row, first_row + num_rows), at most 16, as TileRows has them: codes
-  // [num_rows, cols], scales and (with has_zeros) zeros [num_rows, num_groups]. Several threads
-  // call it at once.
-  std::function<void(size_t first_row, size_t num_rows, uint8_t* codes, uint16_t* scales,
-                     uint16_t* zeros)>
-      unpack;
+  // Fills in rows [first_row, first_row + num_rows), at most 16, as rows [0, num_rows) of `out`,
+  // which has room for 16. Several threads call it at once.
+  std::function<void(size_t first_row, size_t num_rows, TileRowBuffers& out)> unpack;
   // What unpack reads, if that is a mapped file: its pages are given back when the matrix is done.
   std::vector<std::span<const std::byte>> mapped_sources;
   // These become tiles; their type, rows and columns stay.

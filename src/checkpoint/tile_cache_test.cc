@@ -30,15 +30,14 @@ class TileCacheTest : public testing::Test {
   // Row r, column c has the code (r + c) % 16 and the scale 1.
   TileJob Job(Matrix* target, size_t rows) {
     TileJob job = {.layout = {.cols = 64, .bits = 4, .group_cols = 32}, .rows = rows};
-    job.unpack = [this](size_t first_row, size_t num_rows, uint8_t* codes, uint16_t* scales,
-                        uint16_t* zeros) {
+    job.unpack = [this](size_t first_row, size_t num_rows, TileRowBuffers& out) {
       ++unpacked_;
-      EXPECT_EQ(zeros, nullptr);
+      EXPECT_TRUE(out.zeros.empty());
       for (size_t r = 0; r < num_rows; ++r) {
         for (size_t c = 0; c < 64; ++c) {
-          codes[r * 64 + c] = static_cast<uint8_t>((first_row + r + c) % 16);
+          out.codes[r * 64 + c] = static_cast<uint8_t>((first_row + r + c) % 16);
         }
-        for (size_t g = 0; g < 2; ++g) scales[r * 2 + g] = 0x3c00;
+        for (size_t g = 0; g < 2; ++g) out.scales[r * 2 + g] = 0x3c00;
       }
     };
     *target = {.rows = rows, .cols = 64};

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
 
 #include "formats/safetensors.h"
+#include "tensor/block_tiles.h"
 #include "tensor/blocks.h"
 
 namespace baleen {
@@ -46,6 +48,36 @@ TEST_P(GgufBlocksTest, DecodesToTheSameBits) {
   std::vector<float> decoded(values().num_elements());
   DecodeBlocks(GetParam(), blocks().data, decoded.size(), decoded.data());
   EXPECT_EQ(NumDifferent(decoded, ToF32(values())), 0u);
+}
+
+// The blocks, two a row, as a tile.
+TEST_P(GgufBlocksTest, TilesHoldTheSameValues) {
+  const size_t block = BlockSize(GetParam()), rows = 4;
+  const size_t cols = values().num_elements() / block / rows * block;
+  const TileLayout layout = TileLayoutOf(GetParam(), cols);
+  ASSERT_TRUE(layout.IsValid());
+  TileRowBuffers buffers;
+  buffers.Resize(layout, rows);
+  for (size_t r = 0; r < rows; ++r) {
+    UnpackRow(GetParam(), blocks().data + r * RowBytes(GetParam(), cols), cols, r, buffers);
+  }
+  std::vector<std::byte> tile(layout.tile_bytes());
+  PackTile(layout, buffers.View(rows), tile.data());
+  const std::vector<float> wanted = ToF32(values());
+  size_t finite = 0;
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < cols; ++c) {
+      const float expected = wanted[r * cols + c], got = TileValue(layout, tile.data(), r, c);
+      // Of zeros, the sign may differ.
+      ASSERT_TRUE(got == expected || (std::isnan(got) && std::isnan(expected)))
+          << r << " " << c << ": " << got << ", expected " << expected;
+      finite += std::isfinite(got);
+    }
+  }
+  EXPECT_GT(finite, rows * cols / 2);
+  // The tile takes about what the blocks take.
+  const size_t bytes = kTileRows * RowBytes(GetParam(), cols);
+  EXPECT_LE(layout.tile_bytes(), bytes * 6 / 5 + 256);
 }
 
 // Every byte of a block counts: one bit of it flipped in all blocks changes some value.

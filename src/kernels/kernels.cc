@@ -48,6 +48,7 @@ size_t FormIdx(const ActivationForm& form) {
     case ActivationType::kI8:
       break;
   }
+  if (form.part_cols != 0) return form.part_cols == 16 ? 5 : 6;
   return form.group_cols == 32 ? 2 : form.group_cols == 64 ? 3 : 4;
 }
 

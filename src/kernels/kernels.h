@@ -27,7 +27,8 @@ namespace baleen::kernels {
 // The form that activations take for a product.
 struct ActivationForm {
   ActivationType type = ActivationType::kF32;
-  size_t group_cols = 0;  // kI8 only
+  size_t group_cols = 0;  // kI8 only, as I8Row
+  size_t part_cols = 0;
 
   bool operator==(const ActivationForm&) const = default;
 };
@@ -56,7 +57,9 @@ struct KernelContext {
   ActivationForm FormFor(const Matrix& w) const {
     if (w.is_tiled()) {
       if (!allow_i8_products) return {};
-      return {.type = ActivationType::kI8, .group_cols = w.tiles.segment_cols()};
+      return {.type = ActivationType::kI8,
+              .group_cols = w.tiles.segment_cols(),
+              .part_cols = w.tiles.part_cols()};
     }
     const bool bf16 = allow_bf16_products && table.bf16_products && w.dtype == DType::kBF16;
     return {.type = bf16 ? ActivationType::kBF16 : ActivationType::kF32};
@@ -88,8 +91,8 @@ class Operand {
   size_t rows_;
   size_t cols_;
   KernelContext& ctx_;
-  // F32, BF16, and whole numbers in groups of 32, 64 and 128.
-  std::array<Activations, 5> forms_;
+  // F32, BF16, whole numbers in groups of 32, 64 and 128, and those in parts of 16 and 32.
+  std::array<Activations, 7> forms_;
 };
 
 // y [x.rows, w.rows] = x w^T. `form` overrides the form (the router multiplies in F32 always).

@@ -64,18 +64,23 @@ enum class ActivationType : uint8_t { kF32, kBF16, kI8 };
 inline size_t ActivationSize(ActivationType type) { return type == ActivationType::kF32 ? 4 : 2; }
 
 // How a row of kI8 lies in memory: whole numbers in [-127, 127], filled up with zeros to a multiple
-// of 64; an F32 scale for each group of columns; and for each group the sum of its numbers times
-// -8, as the zero point of symmetric codes of 4 bits asks. x = number * scale, scale = max |x| /
-// 127.
+// of 64; an F32 scale for each group of columns; then sums. x = number * scale, scale = max |x| /
+// 127. Without parts the sums are, for each group, that of its numbers times -8 (as the zero point
+// of symmetric codes of 4 bits asks) in 32 bits. With parts they are, for each part of a group, two
+// of 16 bits: of its columns 4 i and 4 i + 1, and of 4 i + 2 and 4 i + 3, both times -8.
 struct I8Row {
   size_t cols = 0;
   size_t group_cols = 0;  // 32, 64 or 128
+  size_t part_cols = 0;   // 16 or 32, or 0: there are no parts
 
   [[gnu::always_inline]] size_t num_groups() const { return (cols + group_cols - 1) / group_cols; }
+  [[gnu::always_inline]] size_t num_sums() const {
+    return part_cols ? (cols + part_cols - 1) / part_cols : num_groups();
+  }
   [[gnu::always_inline]] size_t scales_offset() const { return (cols + 63) / 64 * 64; }
   [[gnu::always_inline]] size_t sums_offset() const { return scales_offset() + num_groups() * 4; }
   [[gnu::always_inline]] size_t bytes() const {
-    return (sums_offset() + num_groups() * 4 + 63) / 64 * 64;
+    return (sums_offset() + num_sums() * 4 + 63) / 64 * 64;
   }
 };
 
@@ -86,8 +91,10 @@ struct Activations {
   size_t rows = 0;
   size_t cols = 0;
   size_t row_bytes = 0;   // distance between rows
-  size_t group_cols = 0;  // kI8 only
+  size_t group_cols = 0;  // kI8 only, as I8Row
+  size_t part_cols = 0;
 
+  I8Row i8_row() const { return {.cols = cols, .group_cols = group_cols, .part_cols = part_cols}; }
   const std::byte* row(size_t r) const { return data + r * row_bytes; }
 };
 

@@ -18,10 +18,12 @@
 namespace baleen::kernels {
 
 // y[m, n] = sum_k x[row(m), k] * w[n, k], with row(m) = x_rows ? x_rows[m] : m.
-// Tiles and kI8 (x's groups are the segments of the tiles), the same bits with every table: over
-// the groups of x in ascending order, y = fma(float(sum of whole numbers), scale of w * scale of x,
-// y). The columns of x are in the order of the tiles. Tiles and kF32: one chain of fused
-// multiply-adds for each output, k ascending. Tiles and kBF16: not provided.
+// Tiles and kI8 (x's groups are the segments of the tiles, its parts theirs), the same bits with
+// every table: over the groups of x in ascending order, y = fma(float(sum of whole numbers), scale
+// of w * scale of x, y), where numbers have their factors in them; and then, of tiles with minima,
+// y = fma(float(sum of -8 * x * min_number), min * (scale of x / 8), y). The columns of x are in
+// the order of the tiles. Tiles and kF32: one chain of fused multiply-adds for each output, k
+// ascending. Tiles and kBF16: not provided.
 struct MatMulArgs {
   Activations x;                    // [*, K]
   const int32_t* x_rows = nullptr;  // [num_rows] or null

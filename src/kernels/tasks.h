@@ -36,15 +36,15 @@ class ThreadScratch {
 // Activations [rows, cols] whose content is still to be written.
 inline Activations NewActivations(const ActivationForm& form, size_t rows, size_t cols,
                                   Arena& arena) {
-  const size_t row_bytes = form.type == ActivationType::kI8
-                               ? I8Row{.cols = cols, .group_cols = form.group_cols}.bytes()
-                               : cols * ActivationSize(form.type);
-  return {.type = form.type,
-          .data = arena.Allocate<std::byte>(rows * row_bytes),
-          .rows = rows,
-          .cols = cols,
-          .row_bytes = row_bytes,
-          .group_cols = form.group_cols};
+  Activations to = {.type = form.type,
+                    .rows = rows,
+                    .cols = cols,
+                    .group_cols = form.group_cols,
+                    .part_cols = form.part_cols};
+  to.row_bytes =
+      form.type == ActivationType::kI8 ? to.i8_row().bytes() : cols * ActivationSize(form.type);
+  to.data = arena.Allocate<std::byte>(rows * to.row_bytes);
+  return to;
 }
 
 // Writes columns [begin, begin + n) of row r; of whole numbers, whole groups.
@@ -52,7 +52,7 @@ inline void PackInto(const Activations& to, size_t r, const float* x, size_t beg
                      const KernelTable& table) {
   auto* row = const_cast<std::byte*>(to.row(r));
   if (to.type == ActivationType::kI8) {
-    table.pack_i8(x, {.cols = to.cols, .group_cols = to.group_cols}, begin, n, row);
+    table.pack_i8(x, to.i8_row(), begin, n, row);
   } else {
     table.pack(x, n, to.type, row + begin * ActivationSize(to.type));
   }

@@ -1,41 +1,12 @@
 #include "tensor/blocks.h"
 
-#include <array>
-#include <cstring>
-
 #include "base/check.h"
+#include "tensor/block_fields.h"
+#include "tensor/tiles.h"
 
 namespace baleen {
 
 namespace {
-
-// The sixteen values of IQ4_NL and IQ4_XS, denser around zero.
-constexpr std::array<int8_t, 16> kNonLinear = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                               1,    13,   25,  38,  53,  69,  89,  113};
-
-// The fields of one block, by offset in bytes.
-class Block {
- public:
-  explicit Block(const std::byte* data) : data_(data) {}
-
-  int U8(size_t i) const { return std::to_integer<int>(data_[i]); }
-  int I8(size_t i) const { return static_cast<int8_t>(data_[i]); }
-  int Low(size_t i) const { return U8(i) & 15; }
-  int High(size_t i) const { return U8(i) >> 4; }
-  // Four bits: the low ones of byte i for an even `half`, else the high ones.
-  int Nibble(size_t i, size_t half) const { return half % 2 == 0 ? Low(i) : High(i); }
-  // Two bits, `place` 0..3 from the lowest.
-  int Pair(size_t i, size_t place) const { return (U8(i) >> (2 * place)) & 3; }
-  int Bit(size_t i, size_t place) const { return (U8(i) >> place) & 1; }
-  float F16(size_t i) const {
-    uint16_t bits;
-    std::memcpy(&bits, data_ + i, sizeof(bits));
-    return F16ToF32(bits);
-  }
-
- private:
-  const std::byte* data_;
-};
 
 // Blocks of 32. In those of four and five bits, byte i of qs holds elements i and 16 + i.
 
@@ -107,16 +78,6 @@ void DecodeQ3_K(const Block& b, float* out) {
                   (b.Bit(kHighMask + e % 32, e / 32) != 0 ? 0 : 4);
     out[e] = d * static_cast<float>(scale) * static_cast<float>(q);
   }
-}
-
-// Q4_K and Q5_K: six bits of scale and of minimum for each of eight sub-blocks, in twelve bytes.
-struct SubBlock {
-  int scale, min;
-};
-SubBlock SubBlockOf(const Block& b, size_t scales, size_t j) {
-  if (j < 4) return {b.U8(scales + j) & 63, b.U8(scales + 4 + j) & 63};
-  return {b.Low(scales + 4 + j) | (b.U8(scales + j - 4) >> 6) << 4,
-          b.High(scales + 4 + j) | (b.U8(scales + j) >> 6) << 4};
 }
 
 void DecodeQ4_K(const Block& b, float* out) {

@@ -1,5 +1,6 @@
 #include "tensor/tiles.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -9,83 +10,188 @@ namespace baleen {
 
 namespace {
 
-// [rows, num_groups] -> [num_groups][16].
-void PackPerGroup(size_t num_groups, size_t rows, const uint16_t* values, std::byte* out) {
+constexpr size_t kWordBytes = 4;
+constexpr size_t kChunkCols = 32;
+
+// [rows, count] -> [count][16].
+template <typename T>
+void Transpose(size_t count, size_t rows, const T* values, std::byte* out) {
   for (size_t r = 0; r < rows; ++r) {
-    for (size_t g = 0; g < num_groups; ++g) {
-      std::memcpy(out + (g * kTileRows + r) * 2, &values[r * num_groups + g], 2);
+    for (size_t i = 0; i < count; ++i) {
+      std::memcpy(out + (i * kTileRows + r) * sizeof(T), &values[r * count + i], sizeof(T));
     }
   }
 }
 
-// The four bytes of a row and block: `codes` are its 4 or 8 columns.
-uint32_t PackBlock(size_t bits, const uint8_t* codes) {
-  uint32_t low, high;
-  std::memcpy(&low, codes, sizeof(low));
-  if (bits == 8) return low;
-  std::memcpy(&high, codes + sizeof(low), sizeof(high));
-  return low | high << 4;
+// Where the bits of a column lie in a plane of `width` bits, of which there are 4 / width steps of
+// four columns in a half byte, and so on.
+struct Place {
+  size_t word, byte, shift;
+};
+Place PlaceOf(size_t width, size_t col) {
+  const size_t bit = col / 4 * width;
+  return {bit / 8, col % 4, bit % 8};
 }
 
-uint16_t LoadU16(const std::byte* data) {
-  uint16_t value;
+// Calls use(width, first) for each plane of codes of `bits` bits, the lowest first. Before it lie
+// `first` words of each chunk, and as many bits of each code.
+template <typename Use>
+void ForEachPlane(size_t bits, const Use& use) {
+  if (bits == 8) return use(size_t{8}, size_t{0});
+  for (size_t width = 4, first = 0; width > 0; width /= 2) {
+    if ((bits & width) == 0) continue;
+    use(width, first);
+    first += width;
+  }
+}
+
+// Packs a chunk of a row: `cols` <= 32 columns to words from `out` on, four columns at a time.
+void PackChunk(size_t bits, const uint8_t* codes, size_t cols, std::byte* out) {
+  uint8_t padded[kChunkCols] = {};
+  std::memcpy(padded, codes, cols);
+  uint32_t words[8] = {};
+  size_t num_words = 0;
+  ForEachPlane(bits, [&](size_t width, size_t first) {
+    const uint32_t mask = 0x01010101u * ((1u << width) - 1);
+    for (size_t c = 0; c < cols; c += 4) {
+      uint32_t four;
+      std::memcpy(&four, padded + c, sizeof(four));
+      const Place place = PlaceOf(width, c);
+      words[first + place.word] |= ((four >> first) & mask) << place.shift;
+      num_words = first + place.word + 1;
+    }
+  });
+  for (size_t i = 0; i < num_words; ++i) {
+    std::memcpy(out + i * kTileRows * kWordBytes, &words[i], kWordBytes);
+  }
+}
+
+// The codes of columns [col, col + 4), a multiple of 4, a byte each.
+uint32_t CodesAt(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
+  const std::byte* chunk = tile + layout.codes_offset() +
+                           (col / kChunkCols * layout.bits * kTileRows + row) * kWordBytes;
+  uint32_t codes = 0;
+  ForEachPlane(layout.bits, [&](size_t width, size_t first) {
+    const Place place = PlaceOf(width, col % kChunkCols);
+    uint32_t word;
+    std::memcpy(&word, chunk + (first + place.word) * kTileRows * kWordBytes, sizeof(word));
+    codes |= ((word >> place.shift) & (0x01010101u * ((1u << width) - 1))) << first;
+  });
+  return codes;
+}
+
+template <typename T>
+T Load(const std::byte* data) {
+  T value;
   std::memcpy(&value, data, sizeof(value));
   return value;
 }
 
 }  // namespace
 
+void TileRowBuffers::Resize(const TileLayout& layout, size_t rows) {
+  const size_t num_groups = rows * layout.num_groups(), num_scales = rows * layout.num_scales();
+  codes.resize(rows * layout.cols);
+  scales.resize(num_scales);
+  zeros.resize(layout.has_zeros ? num_groups : 0);
+  mins.resize(layout.has_mins ? num_scales : 0);
+  factors.resize(layout.super_cols ? num_groups : 0);
+  min_factors.resize(layout.super_cols && layout.has_mins ? num_groups : 0);
+}
+
+TileRows TileRowBuffers::View(size_t rows) const {
+  const auto data = [](const auto& part) { return part.empty() ? nullptr : part.data(); };
+  return {.rows = rows,
+          .codes = data(codes),
+          .scales = data(scales),
+          .zeros = data(zeros),
+          .mins = data(mins),
+          .factors = data(factors),
+          .min_factors = data(min_factors)};
+}
+
 void PackTile(const TileLayout& layout, const TileRows& rows, std::byte* tile) {
   BALEEN_CHECK(layout.IsValid() && rows.rows <= kTileRows);
   BALEEN_CHECK((rows.zeros != nullptr) == layout.has_zeros);
+  BALEEN_CHECK((rows.mins != nullptr) == layout.has_mins);
+  BALEEN_CHECK((rows.factors != nullptr) == (layout.super_cols != 0));
   std::memset(tile, 0, rows.rows == kTileRows ? layout.codes_offset() : layout.tile_bytes());
-  PackPerGroup(layout.num_groups(), rows.rows, rows.scales, tile);
-  if (layout.has_zeros) {
-    PackPerGroup(layout.num_groups(), rows.rows, rows.zeros, tile + layout.zeros_offset());
+  const size_t num_scales = layout.num_scales(), num_groups = layout.num_groups();
+  Transpose(num_scales, rows.rows, rows.scales, tile);
+  if (rows.zeros) Transpose(num_groups, rows.rows, rows.zeros, tile + layout.zeros_offset());
+  if (rows.mins) Transpose(num_scales, rows.rows, rows.mins, tile + layout.zeros_offset());
+  if (rows.factors) Transpose(num_groups, rows.rows, rows.factors, tile + layout.factors_offset());
+  if (rows.min_factors) {
+    Transpose(num_groups, rows.rows, rows.min_factors, tile + layout.min_factors_offset());
   }
-  const size_t block_cols = layout.block_cols(), whole = layout.cols / block_cols;
-  std::byte* const codes = tile + layout.codes_offset();
   for (size_t r = 0; r < rows.rows; ++r) {
     const uint8_t* row = rows.codes + r * layout.cols;
-    const auto put = [&](size_t block, const uint8_t* columns) {
-      const uint32_t packed = PackBlock(layout.bits, columns);
-      std::memcpy(codes + (block * kTileRows + r) * sizeof(packed), &packed, sizeof(packed));
-    };
-    for (size_t b = 0; b < whole; ++b) put(b, row + b * block_cols);
-    if (whole < layout.num_blocks()) {
-      uint8_t last[8] = {};
-      std::memcpy(last, row + whole * block_cols, layout.cols - whole * block_cols);
-      put(whole, last);
+    std::byte* const codes = tile + layout.codes_offset() + r * kWordBytes;
+    for (size_t c = 0; c < layout.cols; c += kChunkCols) {
+      const size_t left = layout.cols - c < kChunkCols ? layout.cols - c : kChunkCols;
+      PackChunk(layout.bits, row + c, left,
+                codes + c / kChunkCols * layout.bits * kTileRows * kWordBytes);
     }
   }
 }
 
 namespace {
 
-// Where the scale or zero of an element lies in its part of the tile.
-size_t GroupOffset(const TileLayout& layout, size_t row, size_t col) {
-  return (col / layout.group_cols * kTileRows + row) * 2;
-}
+// What the columns of a row and group share.
+struct Group {
+  int zero = 0, factor = 1, min_factor = 0;
+  float scale = 0, min = 0;
+
+  Group(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
+    const size_t group = col / layout.group_cols * kTileRows + row;
+    const size_t scales = col / layout.scale_cols() * kTileRows + row;
+    scale = F16ToF32(Load<uint16_t>(tile + 2 * scales));
+    if (layout.has_zeros) {
+      zero = Load<uint16_t>(tile + layout.zeros_offset() + 2 * group);
+    } else if (!layout.has_mins && !layout.has_table) {
+      zero = 1 << (layout.bits - 1);
+    }
+    if (layout.super_cols) factor = Load<int8_t>(tile + layout.factors_offset() + group);
+    if (!layout.has_mins) return;
+    min = F16ToF32(Load<uint16_t>(tile + layout.zeros_offset() + 2 * scales));
+    min_factor = layout.super_cols ? Load<int8_t>(tile + layout.min_factors_offset() + group) : 1;
+  }
+
+  int Number(const TileLayout& layout, uint32_t code) const {
+    return factor * (layout.has_table ? kNonLinear[code] : static_cast<int>(code) - zero);
+  }
+};
 
 }  // namespace
 
-int TileNumber(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
-  const int zero = layout.has_zeros
-                       ? LoadU16(tile + layout.zeros_offset() + GroupOffset(layout, row, col))
-                       : 1 << (layout.bits - 1);
-  const size_t block = col / layout.block_cols(), place = col % layout.block_cols();
-  const std::byte* word = tile + layout.codes_offset() + (block * kTileRows + row) * 4;
-  int code = std::to_integer<int>(word[place % 4]);
-  if (layout.bits == 4) code = place < 4 ? code & 15 : code >> 4;
-  return code - zero;
+TileElement TileElementAt(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
+  const Group group(layout, tile, row, col);
+  const uint32_t code = CodesAt(layout, tile, row, col / 4 * 4) >> (col % 4 * 8) & 0xff;
+  return {.number = group.Number(layout, code),
+          .scale = group.scale,
+          .min_number = group.min_factor,
+          .min = group.min};
 }
 
-float TileScale(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
-  return F16ToF32(LoadU16(tile + GroupOffset(layout, row, col)));
+void DecodeTileRow(const TileLayout& layout, const std::byte* tile, size_t row, float* out) {
+  for (size_t begin = 0; begin < layout.cols; begin += layout.group_cols) {
+    const Group group(layout, tile, row, begin);
+    const float min = static_cast<float>(group.min_factor) * group.min;
+    const size_t end = std::min(layout.cols, begin + layout.group_cols);
+    for (size_t c = begin; c < end; c += 4) {
+      uint32_t codes = CodesAt(layout, tile, row, c);
+      for (size_t i = c; i < std::min(end, c + 4); ++i, codes >>= 8) {
+        const float value = static_cast<float>(group.Number(layout, codes & 0xff)) * group.scale;
+        out[i] = layout.has_mins ? value - min : value;
+      }
+    }
+  }
 }
 
 float TileValue(const TileLayout& layout, const std::byte* tile, size_t row, size_t col) {
-  return static_cast<float>(TileNumber(layout, tile, row, col)) * TileScale(layout, tile, row, col);
+  const TileElement element = TileElementAt(layout, tile, row, col);
+  const float value = static_cast<float>(element.number) * element.scale;
+  return layout.has_mins ? value - static_cast<float>(element.min_number) * element.min : value;
 }
 
 }  // namespace baleen

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "tensor/block_tiles.h"
 #include "tensor/dtype.h"
 
 namespace baleen {
@@ -101,6 +102,40 @@ TEST(Tiles, LayoutsThatProductsCannotRead) {
   EXPECT_FALSE((TileLayout{.cols = 64, .bits = 4, .group_cols = 16}).IsValid());
   EXPECT_FALSE((TileLayout{.cols = 640, .bits = 4, .group_cols = 192}).IsValid());
   EXPECT_FALSE((TileLayout{.cols = 0, .bits = 4, .group_cols = 32}).IsValid());
+  // Q6_K's codes with mins, and Q5_K's without, would overflow sums of 16 bits.
+  TileLayout six = TileLayoutOf(DType::kQ6_K, 256), five = TileLayoutOf(DType::kQ5_K, 256);
+  EXPECT_TRUE(six.IsValid());
+  EXPECT_TRUE(five.IsValid());
+  six.has_mins = true;
+  five.has_mins = false;
+  EXPECT_FALSE(six.IsValid());
+  EXPECT_FALSE(five.IsValid());
+  EXPECT_FALSE(TileLayoutOf(DType::kQ4_K, 320).IsValid());
+}
+
+// Six bits by hand: a plane of four, then one of two.
+TEST(Tiles, BytesOfPlanes) {
+  const TileLayout layout = TileLayoutOf(DType::kQ6_K, 256);
+  ASSERT_EQ(layout.codes_offset(), 64u + 256u);
+  EXPECT_EQ(layout.tile_bytes(), 64u + 256u + 8 * 6 * 64u);
+  TileRowBuffers rows;
+  rows.Resize(layout, 1);
+  rows.scales[0] = 0x4000;  // 2
+  rows.factors[2] = -3;     // of columns 32 to 47
+  for (size_t c = 0; c < 32; ++c) rows.codes[32 + c] = static_cast<uint8_t>(2 * c);
+  std::vector<std::byte> tile(layout.tile_bytes(), std::byte{0xee});
+  PackTile(layout, rows.View(1), tile.data());
+  EXPECT_EQ(At(tile, 1), 0x40);
+  EXPECT_EQ(At(tile, 64 + 2 * 16), 0xfd);
+  const size_t chunk = 320 + 6 * 64;
+  // Columns 0 and 4 of the chunk, codes 0 and 8; then 1 and 5: 2 and 10; columns 24 and 28: 48, 56.
+  EXPECT_EQ(At(tile, chunk), 0x80);
+  EXPECT_EQ(At(tile, chunk + 1), 0xa2);
+  EXPECT_EQ(At(tile, chunk + 3 * 64), 0x80);
+  // High bits: columns 0, 4, 8, 12 have 0, 0, 1, 1; columns 19, 23, 27, 31 have 2, 2, 3, 3.
+  EXPECT_EQ(At(tile, chunk + 4 * 64), 0x50);
+  EXPECT_EQ(At(tile, chunk + 5 * 64 + 3), 0xfa);
+  EXPECT_EQ(TileValue(layout, tile.data(), 0, 32 + 5), -3.0f * 2 * (10 - 32));
 }
 
 }  // namespace

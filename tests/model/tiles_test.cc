@@ -1,13 +1,18 @@
 // Whole models whose weights were repacked into tiles against the same files decoded to floats.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "base/random.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_export.h"
+#include "formats/gguf.h"
+#include "formats/gguf_writer.h"
 #include "formats/gptq.h"
 #include "kernels/registry.h"
 #include "model_runner.h"
@@ -25,7 +30,9 @@ class TilesTest : public testing::Test {
  protected:
   void SetUp() override {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = testing::TempDir() + "/tiles_test_" + info->name();
+    std::string name = info->name();
+    std::ranges::replace(name, '/', '_');
+    path_ = testing::TempDir() + "/tiles_test_" + name;
     TearDown();
   }
   void TearDown() override { fs::remove_all(path_); }
@@ -153,6 +160,116 @@ TEST_F(TilesTest, GgufWithTheHalvesOfKvB) {
     Compare(file);
   }
 }
+
+// What llama.cpp takes for rows that are no whole blocks of 256.
+DType TypeFor(DType type, size_t cols) {
+  if (cols % BlockSize(type) == 0) return type;
+  switch (type) {
+    case DType::kQ2_K:
+      return DType::kQ4_0;
+    case DType::kQ4_K:
+      return DType::kQ5_0;
+    case DType::kQ5_K:
+      return DType::kQ5_1;
+    case DType::kQ6_K:
+      return DType::kQ8_0;
+    default:
+      return DType::kIQ4_NL;
+  }
+}
+
+// Fills in the fields of a block, whose bytes are random, that make its values about as large as
+// weights are, and as often positive as negative.
+void Temper(DType type, std::byte* block) {
+  const auto put = [&](size_t at, float value) {
+    const uint16_t bits = F32ToF16(value);
+    std::memcpy(block + at, &bits, sizeof(bits));
+  };
+  const auto same_halves = [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i)
+      block[i] = std::byte{
+          static_cast<unsigned char>(std::to_integer<int>(block[i] & std::byte{15}) * 17)};
+  };
+  switch (type) {
+    case DType::kQ4_0:
+      return put(0, 0.013f);
+    case DType::kQ4_1:
+      return put(0, 0.013f), put(2, -7.5f * 0.013f);
+    case DType::kQ5_0:
+      return put(0, 0.0065f);
+    case DType::kQ5_1:
+      return put(0, 0.0065f), put(2, -15.5f * 0.0065f);
+    case DType::kQ8_0:
+      return put(0, 8e-4f);
+    case DType::kIQ4_NL:
+      return put(0, 9e-4f);
+    case DType::kQ2_K:
+      same_halves(0, 16);
+      return put(80, 7e-3f), put(82, 1.5f * 7e-3f);
+    case DType::kQ3_K:
+      return put(108, 1.4e-3f);
+    case DType::kQ4_K:
+    case DType::kQ5_K: {
+      // Each sub-block's scale and minimum are the same.
+      const float d = type == DType::kQ4_K ? 4e-4f : 2e-4f;
+      std::memcpy(block + 8, block + 4, 4);
+      same_halves(12, 16);
+      return put(0, d), put(2, (type == DType::kQ4_K ? 7.5f : 15.5f) * d);
+    }
+    case DType::kQ6_K:
+      return put(208, 5e-5f);
+    default:
+      return put(0, 5e-5f);
+  }
+}
+
+// A file whose matrices are of `type`, at random.
+void WriteBlocks(DType type, const std::string& file) {
+  const Checkpoint stories = OpenCheckpoint(kStories);
+  ExportGguf(stories, file + ".q8", {.type = DType::kQ8_0, .num_threads = 2, .sync = false});
+  const GgufModel source(file + ".q8");
+  std::vector<TensorSpec> specs;
+  for (const std::string& name : source.Names()) {
+    const TensorView& view = *source.Find(name);
+    const bool is_matrix = IsBlockType(view.dtype);
+    specs.push_back({.name = name,
+                     .dtype = is_matrix ? TypeFor(type, view.shape.back()) : view.dtype,
+                     .shape = view.shape});
+  }
+  GgufWriter writer(file, GgufExportKeys(stories, DType::kQ8_0), specs, /*sync=*/false);
+  Random random(static_cast<uint64_t>(type));
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const TensorView& view = *source.Find(specs[i].name);
+    std::vector<std::byte> bytes(view.data, view.data + view.size_bytes());
+    if (IsBlockType(specs[i].dtype)) {
+      bytes.resize(RowBytes(specs[i].dtype, view.num_elements()));
+      for (std::byte& byte : bytes) byte = static_cast<std::byte>(random.Below(256));
+      for (size_t b = 0; b < bytes.size(); b += DTypeSize(specs[i].dtype)) {
+        Temper(specs[i].dtype, bytes.data() + b);
+      }
+    }
+    writer.Write(i, 0, bytes);
+  }
+  writer.Finish();
+}
+
+class BlockTypesTest : public TilesTest, public testing::WithParamInterface<DType> {};
+
+TEST_P(BlockTypesTest, GgufInTiles) {
+  fs::create_directories(path_);
+  const std::string file = path_ + "/m.gguf";
+  WriteBlocks(GetParam(), file);
+  const Checkpoint checkpoint = OpenCheckpoint(file);
+  EXPECT_EQ(checkpoint.weights.lm_head.dtype, GetParam());
+  EXPECT_EQ(checkpoint.weights.layers[1].moe.experts[0].gate_proj.dtype, GetParam());
+  Compare(file);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, BlockTypesTest,
+                         testing::Values(DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kIQ4_NL,
+                                         DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
+                                         DType::kQ6_K, DType::kIQ4_XS),
+                         [](const auto& info) { return std::string(DTypeName(info.param)); });
 
 }  // namespace
 }  // namespace baleen

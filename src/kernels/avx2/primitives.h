@@ -174,20 +174,40 @@ struct Primitives {
   BALEEN_INLINE static I32 ShiftRight(I32 v) {
     return _mm256_srai_epi32(v, kCount);
   }
-  BALEEN_INLINE static I32 LowHalves(I32 v) { return _mm256_and_si256(v, _mm256_set1_epi8(0x0f)); }
-  BALEEN_INLINE static I32 HighHalves(I32 v) { return LowHalves(_mm256_srli_epi16(v, 4)); }
+  template <int kFrom, int kWidth, int kTo>
+  BALEEN_INLINE static I32 CodeBits(I32 v) {
+    const I32 mask = _mm256_set1_epi8(static_cast<char>(((1 << kWidth) - 1) << kTo));
+    if constexpr (kFrom > kTo) {
+      v = _mm256_srli_epi16(v, kFrom - kTo);
+    } else if constexpr (kFrom < kTo) {
+      v = _mm256_slli_epi16(v, kTo - kFrom);
+    }
+    return _mm256_and_si256(v, mask);
+  }
+  BALEEN_INLINE static I32 Or(I32 a, I32 b) { return _mm256_or_si256(a, b); }
+  BALEEN_INLINE static I32 ShiftRightBy(I32 v, size_t count) {
+    return _mm256_srl_epi32(v, _mm_cvtsi64_si128(static_cast<int64_t>(count)));
+  }
+  BALEEN_INLINE static I32 RepeatTable(const uint8_t (&table)[16]) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  }
+  BALEEN_INLINE static I32 Lookup(I32 table, I32 codes) {
+    return _mm256_shuffle_epi8(table, codes);
+  }
   template <int kShift, int kCount>
   BALEEN_INLINE static I32 Bits(I32 v) {
     return _mm256_and_si256(_mm256_srli_epi32(v, kShift), _mm256_set1_epi32((1 << kCount) - 1));
   }
 
   // vpmaddubsw adds two products into 16 bits. Four bits: a step adds at most 2 * 15 * 127 = 3810,
-  // and the 8 steps of 32 columns 30480, below 2^15: so they are added up in 16 bits. Eight bits:
-  // 255 * 127 * 2 would saturate, so 128 is taken off the code, its sign given to x, and what is
-  // left, 128 * 127 * 2 = 32512, fits once.
-  // 4 x 2: 8 sums of 16 bits + 2 codes + 1 activation + 1 product + mask = 13 of 16 registers; what
-  // is needed once for each segment waits in memory.
-  // Zen 3 follows several streams by itself, faster than when it is told.
+  // and the 8 steps of 32 columns 30480, below 2^15: so they are added up in 16 bits. So are the 4
+  // steps of 16 columns with five bits (31496). Six bits would not fit, 64008, but meet symmetric
+  // codes only: a sum that begins with the zero points ends within 4 * 2 * 32 * 127 = 32512 of
+  // zero, and what overflows on the way there comes back. Eight bits: 255 * 127 * 2 would saturate,
+  // so 128 is taken off the code, its sign given to x, and what is left, 128 * 127 * 2 = 32512,
+  // fits once. 4 x 2: 8 sums of 16 bits + 2 codes + 1 activation + 1 product + mask = 13 of 16
+  // registers; what is needed once for each segment waits in memory. Zen 3 follows several streams
+  // by itself, faster than when it is told.
   static constexpr size_t kCodeAhead = 0;
   static constexpr generic::CodeShape kFewCodes = {1, 4}, kSomeCodes = {4, 2}, kManyCodes = {4, 2};
   template <size_t kBits>
@@ -209,6 +229,36 @@ struct Primitives {
   BALEEN_INLINE static I32 CloseSum(I32 sum, I32 total) {
     if constexpr (kBits == 8) return sum;
     return _mm256_add_epi32(total, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+  }
+  template <size_t kBits>
+  static constexpr size_t kSumCols = kBits == 5 || kBits == 6 ? 16 : 32;
+  template <size_t kBits>
+  BALEEN_INLINE static I32 OpenPart(I32 sums) {
+    if constexpr (kBits == 8) {
+      return ZeroI32();
+    } else if constexpr (kBits < 4) {
+      return _mm256_srai_epi16(sums, 4 - kBits);
+    } else {
+      return _mm256_slli_epi16(sums, kBits - 4);
+    }
+  }
+  // The byte of a lane to the upper half of both of its 16 bits, and down again with its sign.
+  BALEEN_INLINE static I32 LoadFactors(const void* p) {
+    int64_t bytes;
+    __builtin_memcpy(&bytes, p, sizeof(bytes));
+    const __m256i places = _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3,
+                                            -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
+    return _mm256_srai_epi16(_mm256_shuffle_epi8(_mm256_set1_epi64x(bytes), places), 8);
+  }
+  template <size_t kBits>
+  BALEEN_INLINE static I32 ClosePart(I32 sum, I32 factors, I32 total) {
+    if constexpr (kBits == 8) {
+      return _mm256_add_epi32(total, _mm256_mullo_epi32(sum, ShiftRight<16>(factors)));
+    }
+    return DotSums(sum, factors, total);
+  }
+  BALEEN_INLINE static I32 DotSums(I32 sums, I32 factors, I32 total) {
+    return _mm256_add_epi32(total, _mm256_madd_epi16(sums, factors));
   }
   template <typename Vector>
   BALEEN_INLINE static Vector Opaque(Vector v) {

@@ -154,8 +154,26 @@ struct Primitives {
   BALEEN_INLINE static I32 ShiftRight(I32 v) {
     return _mm512_srai_epi32(v, kCount);
   }
-  BALEEN_INLINE static I32 LowHalves(I32 v) { return _mm512_and_si512(v, _mm512_set1_epi8(0x0f)); }
-  BALEEN_INLINE static I32 HighHalves(I32 v) { return LowHalves(_mm512_srli_epi16(v, 4)); }
+  template <int kFrom, int kWidth, int kTo>
+  BALEEN_INLINE static I32 CodeBits(I32 v) {
+    const I32 mask = _mm512_set1_epi8(static_cast<char>(((1 << kWidth) - 1) << kTo));
+    if constexpr (kFrom > kTo) {
+      v = _mm512_srli_epi16(v, kFrom - kTo);
+    } else if constexpr (kFrom < kTo) {
+      v = _mm512_slli_epi16(v, kTo - kFrom);
+    }
+    return _mm512_and_si512(v, mask);
+  }
+  BALEEN_INLINE static I32 Or(I32 a, I32 b) { return _mm512_or_si512(a, b); }
+  BALEEN_INLINE static I32 ShiftRightBy(I32 v, size_t count) {
+    return _mm512_srl_epi32(v, _mm_cvtsi64_si128(static_cast<int64_t>(count)));
+  }
+  BALEEN_INLINE static I32 RepeatTable(const uint8_t (&table)[16]) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  }
+  BALEEN_INLINE static I32 Lookup(I32 table, I32 codes) {
+    return _mm512_shuffle_epi8(table, codes);
+  }
   template <int kShift, int kCount>
   BALEEN_INLINE static I32 Bits(I32 v) {
     return _mm512_and_si512(_mm512_srli_epi32(v, kShift), _mm512_set1_epi32((1 << kCount) - 1));
@@ -178,6 +196,28 @@ struct Primitives {
   template <size_t kBits>
   BALEEN_INLINE static I32 CloseSum(I32 sum, I32 /*total*/) {
     return sum;
+  }
+  template <size_t kBits>
+  static constexpr size_t kSumCols = 32;
+  template <size_t kBits>
+  BALEEN_INLINE static I32 OpenPart(I32 sums) {
+    const I32 sum = _mm512_madd_epi16(sums, _mm512_set1_epi16(1));
+    if constexpr (kBits < 4) {
+      return _mm512_srai_epi32(sum, 4 - kBits);
+    } else {
+      return _mm512_slli_epi32(sum, kBits - 4);
+    }
+  }
+  BALEEN_INLINE static I32 LoadFactors(const void* p) {
+    const I32 v = _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, v, _mm512_slli_epi32(v, 16));
+  }
+  template <size_t kBits>
+  BALEEN_INLINE static I32 ClosePart(I32 sum, I32 factors, I32 total) {
+    return _mm512_add_epi32(total, _mm512_mullo_epi32(sum, ShiftRight<16>(factors)));
+  }
+  BALEEN_INLINE static I32 DotSums(I32 sums, I32 factors, I32 total) {
+    return _mm512_add_epi32(total, _mm512_madd_epi16(sums, factors));
   }
   template <typename Vector>
   BALEEN_INLINE static Vector Opaque(Vector v) {

@@ -77,8 +77,7 @@ template <typename P>
 void DecodeRow(const Matrix& w, size_t r, float* out) {
   if (w.tiles.bits != 0) {
     const std::byte* tile = RowsOf<P>(w, r / kTileRows * kTileRows, kTileRows).data;
-    for (size_t c = 0; c < w.cols; ++c) out[c] = TileValue(w.tiles, tile, r % kTileRows, c);
-    return;
+    return DecodeTileRow(w.tiles, tile, r % kTileRows, out);
   }
   if (IsBlockType(w.dtype)) return DecodeBlocks(w.dtype, w.row(r), w.cols, out);
   WithFormat<P>(w.dtype, [&](auto format) {
@@ -100,9 +99,10 @@ void Pack(const float* x, size_t n, ActivationType type, std::byte* out) {
 }
 
 // One group of at most 128 columns. A group of nothing but tiny numbers is zero: 127 / max would be
-// infinite. NaN makes the scale NaN.
+// infinite. NaN makes the scale NaN. Returns the sum of the numbers, modulo 2^32 as the vectors
+// add: only numbers made of NaN get so large.
 template <typename P>
-void PackI8Group(const float* x, size_t n, int8_t* numbers, float* scale, int32_t* zero_sum) {
+uint32_t PackI8Group(const float* x, size_t n, int8_t* numbers, float* scale) {
   constexpr size_t kLanes = P::kLanes;
   constexpr float kTiny = 0x1p-100f;
   const auto load = [&](size_t i) BALEEN_INLINE_LAMBDA {
@@ -119,8 +119,17 @@ void PackI8Group(const float* x, size_t n, int8_t* numbers, float* scale, int32_
     P::StoreI8(numbers + i, rounded);
     sum = P::AddI32(sum, rounded);
   }
-  // Modulo 2^32, as the vectors add: only numbers made of NaN get so large, and their scale is NaN.
-  *zero_sum = static_cast<int32_t>(0u - 8u * static_cast<uint32_t>(P::ReduceAddI32(sum)));
+  return static_cast<uint32_t>(P::ReduceAddI32(sum));
+}
+
+// The two sums of a part of at most 32 numbers, as I8Row has them.
+template <typename P>
+void SumPart(const int8_t* numbers, size_t n, std::byte* out) {
+  uint16_t sums[2] = {};
+  for (size_t i = 0; i < n; ++i) {
+    sums[i / 2 % 2] = static_cast<uint16_t>(sums[i / 2 % 2] - 8 * numbers[i]);
+  }
+  __builtin_memcpy(out, sums, sizeof(sums));
 }
 
 template <typename P>
@@ -128,10 +137,19 @@ void PackI8(const float* x, const I8Row& layout, size_t begin, size_t n, std::by
   auto* numbers = reinterpret_cast<int8_t*>(out) + begin;
   const size_t first = begin / layout.group_cols;
   auto* scales = reinterpret_cast<float*>(out + layout.scales_offset()) + first;
-  auto* sums = reinterpret_cast<int32_t*>(out + layout.sums_offset()) + first;
+  std::byte* sums = out + layout.sums_offset();
   for (size_t i = 0; i < n; i += layout.group_cols) {
     const size_t left = n - i < layout.group_cols ? n - i : layout.group_cols;
-    PackI8Group<P>(x + i, left, numbers + i, scales++, sums++);
+    const uint32_t sum = PackI8Group<P>(x + i, left, numbers + i, scales++);
+    if (layout.part_cols == 0) {
+      const uint32_t zero_sum = 0u - 8u * sum;
+      __builtin_memcpy(sums + (begin + i) / layout.group_cols * 4, &zero_sum, sizeof(zero_sum));
+      continue;
+    }
+    for (size_t p = 0; p < left; p += layout.part_cols) {
+      SumPart<P>(numbers + i + p, left - p < layout.part_cols ? left - p : layout.part_cols,
+                 sums + (begin + i + p) / layout.part_cols * 4);
+    }
   }
   // Up to whole blocks of tiles.
   if (begin + n == layout.cols) {

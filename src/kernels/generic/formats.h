@@ -24,7 +24,10 @@
 //   MaxMagnitude(a, b), ReduceMaxMagnitude   the larger of |a| and |b|; NaN is larger than all
 //   DotI8(a, b, sum)              sums of four products of unsigned and signed bytes
 //   MulI32, ShiftLeft<n>, ShiftRight<n> (with the sign)
-//   LowHalves, HighHalves         the four low or high bits of each byte
+//   CodeBits<from, width, to>(v)  of each byte `width` bits from bit `from` on, at bit `to`
+//   Or, ShiftRightBy(v, n)        bit by bit; each lane, without sign, by 0 to 31
+//   RepeatTable(table), Lookup(table, codes)   16 bytes, and the one that each byte of `codes`,
+//                                 below 16, names
 //   Bits<shift, count>(v)         `count` bits of each lane, from bit `shift` on
 //   kFewCodes, kSomeCodes, kManyCodes   shapes of tiles of integer products (tiles.h), for as many
 //                                 rows as the first or the second has, and for more
@@ -35,6 +38,14 @@
 //                                 at most 32 columns, none of which saturates: total = Close(Dot(..
 //                                 Dot(Open(total))), total). 0x80 in x is not allowed.
 //   kCodeZero<bits>               what DotCodes takes off each code by itself
+//   kSumCols<bits>                over how many columns
+//   LoadFactors(p)                kLanes signed bytes, each in both halves of its lane
+//   OpenPart<bits>(sums), ClosePart<bits>(sum, factors, total)   the same for sums that are
+//                                 multiplied by a factor before they are added to the total, and
+//                                 begin with the zero points' part of the -8 times sums (as I8Row
+//                                 has them with parts, in every lane) of their columns; or with
+//                                 ZeroI32
+//   DotSums(sums, factors, total) total + factor * both sums
 //   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), SetPair(p): one pair in all lanes,
 //                                 LoadInterleaved(a, b[, n]): pairs (a[i], b[i]), DotPairs(a, b,
 //                                 sum): sums of products of pairs

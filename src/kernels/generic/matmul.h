@@ -155,12 +155,12 @@ void MatMulPlain(const ActivationRows<P>& x, size_t num_rows, const Matrix& w, c
   }
 }
 
-// y[m, n] = x[m] . w[n], written wherever `y` says. `group_cols` is of kI8.
+// y[m, n] = x[m] . w[n], written wherever `y` says.
 template <typename P>
-void Products(ActivationType type, const ActivationRows<P>& x, size_t group_cols, size_t num_rows,
-              const Matrix& w, std::byte* scratch, const Output& y) {
+void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, const Matrix& w,
+              std::byte* scratch, const Output& y) {
   if (w.tiles.bits != 0) {
-    return type == ActivationType::kI8 ? TileProducts<P>(x, group_cols, num_rows, w, y)
+    return type == ActivationType::kI8 ? TileProducts<P>(x, num_rows, w, y)
                                        : TileFloatProducts<P>(x, num_rows, w, y);
   }
   if (IsBlockType(w.dtype)) {
@@ -192,8 +192,7 @@ void MatMul(const MatMulArgs& args) {
   if (args.num_rows == 0) return;
   if (args.chained) return ChainedMatMul<P>(args);
   const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
-  Products<P>(args.x.type, x, args.x.group_cols, args.num_rows, args.w, args.scratch,
-              {args.y, args.y_stride, 1});
+  Products<P>(args.x.type, x, args.num_rows, args.w, args.scratch, {args.y, args.y_stride, 1});
 }
 
 }  // namespace baleen::kernels::generic

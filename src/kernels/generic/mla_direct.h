@@ -57,9 +57,9 @@ void Rebuild(const MlaDirectArgs& args, const MlaDirectScratch& scratch, size_t 
   }
   const ActivationRows<P> latents = {scratch.latents, row_bytes, nullptr};
   const size_t first_row = (head - args.first_head) * (nope + dv);
-  Products<P>(args.products, latents, 0, count, RowsOf<P>(args.kv_b, first_row, nope),
-              scratch.matmul, {scratch.keys, 1, kKeyBlock});
-  Products<P>(args.products, latents, 0, count, RowsOf<P>(args.kv_b, first_row + nope, dv),
+  Products<P>(args.products, latents, count, RowsOf<P>(args.kv_b, first_row, nope), scratch.matmul,
+              {scratch.keys, 1, kKeyBlock});
+  Products<P>(args.products, latents, count, RowsOf<P>(args.kv_b, first_row + nope, dv),
               scratch.matmul, {scratch.values, dv, 1});
   for (size_t i = count * dv; i < kKeyBlock * dv; ++i) scratch.values[i] = 0;
 }

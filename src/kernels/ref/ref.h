@@ -49,8 +49,7 @@ inline int I8NumberAt(const Activations& x, size_t r, size_t c) {
   return Load<int8_t>(x.row(r), c);
 }
 inline float I8ScaleAt(const Activations& x, size_t r, size_t group) {
-  const I8Row layout = {.cols = x.cols, .group_cols = x.group_cols};
-  return Load<float>(x.row(r) + layout.scales_offset(), group);
+  return Load<float>(x.row(r) + x.i8_row().scales_offset(), group);
 }
 
 inline float ActivationAt(const Activations& x, size_t r, size_t c) {
@@ -79,12 +78,18 @@ inline float TileProductI8(const Activations& x, size_t row, const Matrix& w, si
   float y = 0;
   for (size_t k = 0; k < w.cols; k += x.group_cols) {
     const size_t end = std::min(w.cols, k + x.group_cols);
-    int32_t sum = 0;
+    int32_t sum = 0, min_sum = 0;
+    TileElement element;
     for (size_t c = k; c < end; ++c) {
-      sum += I8NumberAt(x, row, c) * TileNumber(w.tiles, tile, n % kTileRows, c);
+      element = TileElementAt(w.tiles, tile, n % kTileRows, c);
+      sum += I8NumberAt(x, row, c) * element.number;
+      min_sum += I8NumberAt(x, row, c) * -8 * element.min_number;
     }
-    const float scale = TileScale(w.tiles, tile, n % kTileRows, k);
-    y = std::fma(static_cast<float>(sum), scale * I8ScaleAt(x, row, k / x.group_cols), y);
+    const float scale = I8ScaleAt(x, row, k / x.group_cols);
+    y = std::fma(static_cast<float>(sum), element.scale * scale, y);
+    if (w.tiles.has_mins) {
+      y = std::fma(static_cast<float>(min_sum), element.min * (scale / 8), y);
+    }
   }
   return y;
 }
@@ -266,6 +271,17 @@ inline void Pack(const float* x, size_t n, ActivationType type, std::byte* out) 
   }
 }
 
+// The sums of the parts that columns [begin, end) have.
+inline void SumParts(const I8Row& layout, size_t begin, size_t end, std::byte* row) {
+  for (size_t part = begin; part < end; part += layout.part_cols) {
+    uint16_t sums[2] = {};
+    for (size_t c = part; c < std::min(end, part + layout.part_cols); ++c) {
+      sums[c % 4 / 2] = static_cast<uint16_t>(sums[c % 4 / 2] - 8 * Load<int8_t>(row, c));
+    }
+    std::memcpy(row + layout.sums_offset() + part / layout.part_cols * 4, sums, sizeof(sums));
+  }
+}
+
 inline void PackI8(const float* x, const I8Row& layout, size_t begin, size_t n, std::byte* out) {
   for (size_t k = begin; k < begin + n; k += layout.group_cols) {
     const size_t end = std::min(begin + n, k + layout.group_cols);
@@ -276,7 +292,7 @@ inline void PackI8(const float* x, const I8Row& layout, size_t begin, size_t n, 
     }
     const bool tiny = max < 0x1p-100f;
     const float scale = tiny ? 0 : max / 127, inverse = tiny ? 0 : 127 / max;
-    int32_t zero_sum = 0;
+    uint32_t zero_sum = 0;
     for (size_t c = k; c < end; ++c) {
       const float number = x[c - begin] * inverse;
       const auto rounded = static_cast<int8_t>(std::isfinite(number) ? std::lrint(number) : 0L);
@@ -285,8 +301,9 @@ inline void PackI8(const float* x, const I8Row& layout, size_t begin, size_t n, 
     }
     const size_t group = k / layout.group_cols;
     std::memcpy(out + layout.scales_offset() + group * 4, &scale, 4);
-    std::memcpy(out + layout.sums_offset() + group * 4, &zero_sum, 4);
+    if (layout.part_cols == 0) std::memcpy(out + layout.sums_offset() + group * 4, &zero_sum, 4);
   }
+  if (layout.part_cols != 0) SumParts(layout, begin, begin + n, out);
   if (begin + n == layout.cols) {
     std::memset(out + layout.cols, 0, layout.scales_offset() - layout.cols);
   }
