@@ -141,7 +141,7 @@ TEST_F(TileCacheTest, SmallModelsStayInMemory) {
 TEST_F(TileCacheTest, AnErrorOfTheSourceLeavesNothing) {
   Matrix a;
   TileJob job = Job(&a, 1000);
-  job.unpack = [](size_t first_row, size_t, uint8_t*, uint16_t*, uint16_t*) {
+  job.unpack = [](size_t first_row, size_t, TileRowBuffers&) {
     if (first_row == 512) Throw(ErrorCode::kCorruption, "a scale is not a number");
   };
   EXPECT_THROW(RepackTiles({&job, 1}, Options()), Error);

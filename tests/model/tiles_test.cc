@@ -44,9 +44,15 @@ class TilesTest : public testing::Test {
     baleen::Quantize(kStories, path_, options);
   }
 
+  // How far 8-bit activations may turn logits. Of a trained model by about 1 %; where they tip the
+  // router to another expert, by up to 10 %. Most tokens are far from that.
+  struct Bounds {
+    double median = 0.015, largest = 0.15;
+  };
+
   // Products with floats: the same numbers. With whole numbers: nearly the same, and the same bits
   // whatever the form of the batch and the number of threads.
-  static void Compare(const std::string& model) {
+  static void Compare(const std::string& model, const Bounds& bounds = {}) {
     const ModelRunner values(model), tiles(model, /*repack=*/true);
     for (const auto& choice : kernels::KernelChoices()) {
       // The scalar table computes the same bits (kernels_test), in a minute for each model.
@@ -60,10 +66,8 @@ class TilesTest : public testing::Test {
         EXPECT_LE(Difference(floats, wanted), 1e-4);
         options.i8_products = true;
         const std::vector<float> whole = tiles.Run(kIds, options).logits;
-        // 8-bit activations turn a token's logits by about 1 %; where they tip the router to
-        // another expert, by up to 10 %. Most tokens are far from that.
-        EXPECT_LE(MedianDifference(whole, wanted), 0.015);
-        EXPECT_LE(Difference(whole, wanted), 0.15);
+        EXPECT_LE(MedianDifference(whole, wanted), bounds.median);
+        EXPECT_LE(Difference(whole, wanted), bounds.largest);
         EXPECT_NE(whole, floats);
         for (const size_t threads : {1, 2}) {
           for (const size_t chunk : {1, 3, 7}) {
@@ -262,13 +266,14 @@ TEST_P(BlockTypesTest, GgufInTiles) {
   const Checkpoint checkpoint = OpenCheckpoint(file);
   EXPECT_EQ(checkpoint.weights.lm_head.dtype, GetParam());
   EXPECT_EQ(checkpoint.weights.layers[1].moe.experts[0].gate_proj.dtype, GetParam());
-  Compare(file);
+  // Weights at random do not forget: Q4_0 and Q8_0 are here to show the same bounds.
+  Compare(file, {.median = 0.08, .largest = 0.6});
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, BlockTypesTest,
-                         testing::Values(DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kIQ4_NL,
-                                         DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K,
-                                         DType::kQ6_K, DType::kIQ4_XS),
+                         testing::Values(DType::kQ4_0, DType::kQ8_0, DType::kQ4_1, DType::kQ5_0,
+                                         DType::kQ5_1, DType::kIQ4_NL, DType::kQ2_K, DType::kQ3_K,
+                                         DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_XS),
                          [](const auto& info) { return std::string(DTypeName(info.param)); });
 
 }  // namespace
