@@ -61,8 +61,8 @@ struct TileValues {
   typename P::F32 scales, zeros, less;  // minus the minima
 
   template <size_t V>
-  BALEEN_INLINE TileValues(const TileLayout& layout, const TileVectors<P, V>& w, size_t v,
-                           size_t group) {
+  BALEEN_INLINE void Load(const TileLayout& layout, const TileVectors<P, V>& w, size_t v,
+                          size_t group) {
     const size_t scale = group * layout.group_cols / layout.scale_cols() * kTileRows * 2;
     scales = P::LoadF16(w.scales[v] + scale);
     zeros = P::Set(layout.has_mins ? 0 : 1 << (Form::kSumBits - 1));
@@ -106,13 +106,15 @@ void TileFloatProduct(const float* const (&x)[M], const Matrix& matrix, size_t f
   const typename Form::template Table<P> table;
   for (size_t b = 0, group = 0; b < blocks.all(); ++group) {
     const size_t end = (group + 1) * layout.group_cols;
+    // Once for each group: the compiler does not take the branches out of the loop.
+    TileValues<P, Form> values[V];
+    for (size_t v = 0; v < V; ++v) values[v].Load(layout, w, v, group);
     for (; b < blocks.all() && b * kCols < end; ++b) {
       for (size_t v = 0; v < V; ++v) {
-        const TileValues<P, Form> values(layout, w, v, group);
         const CodeBlock<P, Form> block(w.codes[v], b, table);
         ForEachConstant<kCols>([&]<size_t kColumn>() BALEEN_INLINE_LAMBDA {
           if (b >= blocks.whole && kColumn >= blocks.rest) return;
-          const auto value = values.template At<kColumn>(block);
+          const auto value = values[v].template At<kColumn>(block);
           for (size_t m = 0; m < M; ++m) {
             sums[m][v] = P::Fma(P::Set(x[m][b * kCols + kColumn]), value, sums[m][v]);
           }
@@ -170,7 +172,8 @@ void TileTransposedBlock(const float* const (&x)[M], const Matrix& w, size_t b, 
   }
   for (size_t k = 0; k < w.rows; k += kLanes) {
     const TileVectors<P, 1> rows(w, k / kLanes);
-    const TileValues<P, Form> values(layout, rows, 0, group);
+    TileValues<P, Form> values;
+    values.Load(layout, rows, 0, group);
     const CodeBlock<P, Form> block(rows.codes[0], b, table);
     typename P::F32 xs[M];
     for (size_t m = 0; m < M; ++m) xs[m] = P::LoadF32(x[m] + k);
