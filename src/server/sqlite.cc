@@ -77,10 +77,13 @@ class SqliteDatabase final : public DatabaseDriver {
     const std::filesystem::path folder = std::filesystem::path(path).parent_path();
     std::error_code ignored;
     if (!folder.empty()) std::filesystem::create_directories(folder, ignored);
-    // SQLite gives its other files the mode of this one.
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) Throw(ErrorCode::kNotFound, "{}: cannot be opened: {}", path, std::strerror(errno));
-    ::close(fd);
+    // SQLite gives its other files the mode of this one. A file that is there is not opened here:
+    // to close it would let go of the locks that this process' other connections have on it.
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno != EEXIST) {
+      Throw(ErrorCode::kNotFound, "{}: cannot be opened: {}", path, std::strerror(errno));
+    }
+    if (fd >= 0) ::close(fd);
     sqlite3* database = nullptr;
     const int code = sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE, nullptr);
     database_.reset(database);

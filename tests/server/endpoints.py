@@ -350,9 +350,29 @@ def check_experts_are_charged(program, model, folder):
     try:
         ids = post(server, "/tokenize", {"prompt": "The cat sat"})[2]["tokens"]
         post(server, "/v1/experts", {"tokens": ids})
-        used = request(server, "GET", "/v1/usage")[2]["usage"]
+        status, _, answer = request(server, "GET", "/v1/usage")
+        assert status == 200, answer
+        used = answer["data"]
         assert [u["requests"] for u in used] == [1], used
         assert used[0]["prompt_tokens"] == len(ids) and used[0]["completion_tokens"] == 0, used
+    finally:
+        server.stop()
+
+
+def check_ledger_stays_locked(program, model, folder):
+    """Another process that looks into the ledger must not think that it is alone with it, and take
+    its log away: /v1/usage opens and closes the file once more in the server."""
+    import sqlite3
+    database = folder / "locked.db"
+    server = Server(program, model, "--database", str(database))
+    try:
+        for count in (1, 2):
+            post(server, "/v1/completions", {"prompt": "The cat", "max_tokens": 1})
+            assert request(server, "GET", "/v1/usage")[2]["data"][0]["requests"] == count
+            connection = sqlite3.connect(database)
+            assert connection.execute("SELECT count(*) FROM requests").fetchone() == (count,)
+            connection.close()
+            assert database.with_name("locked.db-wal").exists()
     finally:
         server.stop()
 
@@ -563,7 +583,8 @@ def checks_of(program, model, folder):
         check_score_computes_the_prefix_once, check_experts, check_mutations)]
     checks.append((lambda s: s.stop(), server))
     checks.append((check_fim_must_be_known, program, model))
-    for check in (check_experts_are_charged, check_sagemaker, check_costs, check_limits, check_log, check_tls):
+    for check in (check_experts_are_charged, check_ledger_stays_locked, check_sagemaker,
+                  check_costs, check_limits, check_log, check_tls):
         checks.append((check, program, model, folder))
     return checks
 
