@@ -169,7 +169,8 @@ def check_tools(clients):
 
 def check_tool_choice(clients):
     for client in clients.values():
-        answer = create(client, tools=[NOW], tool_choice="none", max_tokens=20).choices[0]
+        answer = create(client, tools=[NOW], tool_choice="none", max_tokens=20,
+                        temperature=0).choices[0]
         assert not answer.message.tool_calls and answer.message.content
         auto = dict(tools=[NOW], max_tokens=20, temperature=0)
         answer = create(client, **auto).choices[0]
