@@ -25,6 +25,10 @@ class Block {
   // Two bits, `place` 0..3 from the lowest.
   int Pair(size_t i, size_t place) const { return (U8(i) >> (2 * place)) & 3; }
   int Bit(size_t i, size_t place) const { return (U8(i) >> place) & 1; }
+  template <size_t kN>
+  void Copy(size_t i, uint8_t (&bytes)[kN]) const {
+    std::memcpy(bytes, data_ + i, kN);
+  }
   uint16_t F16Bits(size_t i) const {
     uint16_t bits;
     std::memcpy(&bits, data_ + i, sizeof(bits));

@@ -1,5 +1,7 @@
 #include "tensor/block_tiles.h"
 
+#include <cstring>
+
 #include "base/check.h"
 #include "tensor/block_fields.h"
 
@@ -14,12 +16,18 @@ struct Parts {
   int8_t *factors, *min_factors;
 };
 
-// Two halves of each of `n` bytes, one behind the other.
-void UnpackHalves(const Block& b, size_t from, size_t n, uint8_t* codes) {
-  for (size_t i = 0; i < n; ++i) {
-    codes[i] = static_cast<uint8_t>(b.Low(from + i));
-    codes[n + i] = static_cast<uint8_t>(b.High(from + i));
+// Two halves of each of kN bytes, one behind the other. They are copied first: what is written
+// might else be what is read next, for all that the compiler knows, and nothing would be
+// vectorized.
+template <size_t kN>
+void UnpackHalves(const Block& b, size_t from, uint8_t* codes) {
+  uint8_t bytes[kN], halves[2 * kN];
+  b.Copy(from, bytes);
+  for (size_t i = 0; i < kN; ++i) {
+    halves[i] = bytes[i] & 15;
+    halves[kN + i] = bytes[i] >> 4;
   }
+  std::memcpy(codes, halves, sizeof(halves));
 }
 
 // Blocks of 32 with codes of four or five bits; byte offsets of their fields, 0: not there.
@@ -30,7 +38,7 @@ void UnpackBlock32(const Block& b, const FieldsOf32& at, const Parts& out) {
   *out.scale = b.F16Bits(0);
   // m is added, a min is taken off.
   if (at.min != 0) *out.min = b.F16Bits(at.min) ^ 0x8000;
-  UnpackHalves(b, at.low, 16, out.codes);
+  UnpackHalves<16>(b, at.low, out.codes);
   if (at.high == 0) return;
   for (size_t i = 0; i < 32; ++i) {
     out.codes[i] |= static_cast<uint8_t>(b.Bit(at.high + i / 8, i % 8) << 4);
@@ -84,13 +92,13 @@ void UnpackSubBlocks(const Block& b, const Parts& out) {
 void UnpackQ4_K(const Block& b, const Parts& out) {
   constexpr size_t kQs = 16;
   UnpackSubBlocks(b, out);
-  for (size_t j = 0; j < 4; ++j) UnpackHalves(b, kQs + 32 * j, 32, out.codes + 64 * j);
+  for (size_t j = 0; j < 4; ++j) UnpackHalves<32>(b, kQs + 32 * j, out.codes + 64 * j);
 }
 
 void UnpackQ5_K(const Block& b, const Parts& out) {
   constexpr size_t kQh = 16, kQs = 48;
   UnpackSubBlocks(b, out);
-  for (size_t j = 0; j < 4; ++j) UnpackHalves(b, kQs + 32 * j, 32, out.codes + 64 * j);
+  for (size_t j = 0; j < 4; ++j) UnpackHalves<32>(b, kQs + 32 * j, out.codes + 64 * j);
   for (size_t e = 0; e < 256; ++e) {
     out.codes[e] |= static_cast<uint8_t>(b.Bit(kQh + e % 32, e / 32) << 4);
   }
@@ -101,7 +109,7 @@ void UnpackQ6_K(const Block& b, const Parts& out) {
   *out.scale = b.F16Bits(kD);
   for (size_t j = 0; j < 16; ++j) out.factors[j] = static_cast<int8_t>(b.I8(kScales + j));
   for (size_t half = 0; half < 2; ++half) {
-    UnpackHalves(b, kQl + 64 * half, 64, out.codes + 128 * half);
+    UnpackHalves<64>(b, kQl + 64 * half, out.codes + 128 * half);
   }
   for (size_t e = 0; e < 256; ++e) {
     out.codes[e] |= static_cast<uint8_t>(b.Pair(kQh + 32 * (e / 128) + e % 32, e / 32 % 4) << 4);
@@ -114,7 +122,7 @@ void UnpackIQ4_XS(const Block& b, const Parts& out) {
   for (size_t j = 0; j < 8; ++j) {
     out.factors[j] = static_cast<int8_t>(
         (b.Nibble(kScalesLow + j / 2, j) | b.Pair(kScalesHigh + j / 4, j % 4) << 4) - 32);
-    UnpackHalves(b, kQs + 16 * j, 16, out.codes + 32 * j);
+    UnpackHalves<16>(b, kQs + 16 * j, out.codes + 32 * j);
   }
 }
 

@@ -36,7 +36,7 @@ Place PlaceOf(size_t width, size_t col) {
 // Calls use(width, first) for each plane of codes of `bits` bits, the lowest first. Before it lie
 // `first` words of each chunk, and as many bits of each code.
 template <typename Use>
-void ForEachPlane(size_t bits, const Use& use) {
+[[gnu::always_inline]] inline void ForEachPlane(size_t bits, const Use& use) {
   if (bits == 8) return use(size_t{8}, size_t{0});
   for (size_t width = 4, first = 0; width > 0; width /= 2) {
     if ((bits & width) == 0) continue;
@@ -46,7 +46,8 @@ void ForEachPlane(size_t bits, const Use& use) {
 }
 
 // Packs a chunk of a row: `cols` <= 32 columns to words from `out` on, four columns at a time.
-void PackChunk(size_t bits, const uint8_t* codes, size_t cols, std::byte* out) {
+[[gnu::always_inline]] inline void PackChunk(size_t bits, const uint8_t* codes, size_t cols,
+                                             std::byte* out) {
   uint8_t padded[kChunkCols] = {};
   std::memcpy(padded, codes, cols);
   uint32_t words[8] = {};
@@ -110,6 +111,25 @@ TileRows TileRowBuffers::View(size_t rows) const {
           .min_factors = data(min_factors)};
 }
 
+namespace {
+
+// The codes of all rows. The number of bits is a constant, so that shifts and masks are.
+template <size_t kBits>
+void PackCodes(const TileLayout& layout, const TileRows& rows, std::byte* tile) {
+  for (size_t r = 0; r < rows.rows; ++r) {
+    const uint8_t* row = rows.codes + r * layout.cols;
+    std::byte* const codes = tile + layout.codes_offset() + r * kWordBytes;
+    const size_t whole = layout.cols / kChunkCols * kChunkCols;
+    const auto out = [&](size_t c) {
+      return codes + c / kChunkCols * kBits * kTileRows * kWordBytes;
+    };
+    for (size_t c = 0; c < whole; c += kChunkCols) PackChunk(kBits, row + c, kChunkCols, out(c));
+    if (whole < layout.cols) PackChunk(kBits, row + whole, layout.cols - whole, out(whole));
+  }
+}
+
+}  // namespace
+
 void PackTile(const TileLayout& layout, const TileRows& rows, std::byte* tile) {
   BALEEN_CHECK(layout.IsValid() && rows.rows <= kTileRows);
   BALEEN_CHECK((rows.zeros != nullptr) == layout.has_zeros);
@@ -124,14 +144,19 @@ void PackTile(const TileLayout& layout, const TileRows& rows, std::byte* tile) {
   if (rows.min_factors) {
     Transpose(num_groups, rows.rows, rows.min_factors, tile + layout.min_factors_offset());
   }
-  for (size_t r = 0; r < rows.rows; ++r) {
-    const uint8_t* row = rows.codes + r * layout.cols;
-    std::byte* const codes = tile + layout.codes_offset() + r * kWordBytes;
-    for (size_t c = 0; c < layout.cols; c += kChunkCols) {
-      const size_t left = layout.cols - c < kChunkCols ? layout.cols - c : kChunkCols;
-      PackChunk(layout.bits, row + c, left,
-                codes + c / kChunkCols * layout.bits * kTileRows * kWordBytes);
-    }
+  switch (layout.bits) {
+    case 2:
+      return PackCodes<2>(layout, rows, tile);
+    case 3:
+      return PackCodes<3>(layout, rows, tile);
+    case 4:
+      return PackCodes<4>(layout, rows, tile);
+    case 5:
+      return PackCodes<5>(layout, rows, tile);
+    case 6:
+      return PackCodes<6>(layout, rows, tile);
+    default:
+      return PackCodes<8>(layout, rows, tile);
   }
 }
 
