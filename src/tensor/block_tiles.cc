@@ -1,6 +1,8 @@
 #include "tensor/block_tiles.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 #include "tensor/block_fields.h"
@@ -30,18 +32,18 @@ void UnpackHalves(const Block& b, size_t from, uint8_t* codes) {
   std::memcpy(codes, halves, sizeof(halves));
 }
 
-// Blocks of 32 with codes of four or five bits; byte offsets of their fields, 0: not there.
-struct FieldsOf32 {
-  size_t min, high, low;
-};
-void UnpackBlock32(const Block& b, const FieldsOf32& at, const Parts& out) {
+// Blocks of 32 with codes of four or five bits, by the offsets of their fields in bytes; 0: the
+// field is not there.
+template <size_t kMin, size_t kHigh, size_t kLow>
+void UnpackBlock32(const Block& b, const Parts& out) {
   *out.scale = b.F16Bits(0);
   // m is added, a min is taken off.
-  if (at.min != 0) *out.min = b.F16Bits(at.min) ^ 0x8000;
-  UnpackHalves<16>(b, at.low, out.codes);
-  if (at.high == 0) return;
-  for (size_t i = 0; i < 32; ++i) {
-    out.codes[i] |= static_cast<uint8_t>(b.Bit(at.high + i / 8, i % 8) << 4);
+  if constexpr (kMin != 0) *out.min = b.F16Bits(kMin) ^ 0x8000;
+  UnpackHalves<16>(b, kLow, out.codes);
+  if constexpr (kHigh != 0) {
+    for (size_t i = 0; i < 32; ++i) {
+      out.codes[i] |= static_cast<uint8_t>(b.Bit(kHigh + i / 8, i % 8) << 4);
+    }
   }
 }
 
@@ -126,83 +128,60 @@ void UnpackIQ4_XS(const Block& b, const Parts& out) {
   }
 }
 
-void UnpackBlock(DType dtype, const Block& b, const Parts& out) {
-  switch (dtype) {
-    case DType::kQ4_0:
-    case DType::kIQ4_NL:
-      return UnpackBlock32(b, {.min = 0, .high = 0, .low = 2}, out);
-    case DType::kQ4_1:
-      return UnpackBlock32(b, {.min = 2, .high = 0, .low = 4}, out);
-    case DType::kQ5_0:
-      return UnpackBlock32(b, {.min = 0, .high = 2, .low = 6}, out);
-    case DType::kQ5_1:
-      return UnpackBlock32(b, {.min = 2, .high = 4, .low = 8}, out);
-    case DType::kQ8_0:
-      return UnpackQ8_0(b, out);
-    case DType::kQ2_K:
-      return UnpackQ2_K(b, out);
-    case DType::kQ3_K:
-      return UnpackQ3_K(b, out);
-    case DType::kQ4_K:
-      return UnpackQ4_K(b, out);
-    case DType::kQ5_K:
-      return UnpackQ5_K(b, out);
-    case DType::kQ6_K:
-      return UnpackQ6_K(b, out);
-    case DType::kIQ4_XS:
-      return UnpackIQ4_XS(b, out);
-    default:
-      BALEEN_CHECK(!"not a block type");
-  }
+// What is particular to a block type.
+struct BlockForm {
+  DType dtype;
+  size_t bits;        // of a code
+  size_t group_cols;  // that share a scale, or a factor
+  bool has_mins, has_table;
+  void (*unpack)(const Block&, const Parts&);
+};
+constexpr BlockForm kForms[] = {
+    {DType::kQ4_0, 4, 32, false, false, UnpackBlock32<0, 0, 2>},
+    {DType::kQ4_1, 4, 32, true, false, UnpackBlock32<2, 0, 4>},
+    {DType::kQ5_0, 5, 32, false, false, UnpackBlock32<0, 2, 6>},
+    {DType::kQ5_1, 5, 32, true, false, UnpackBlock32<2, 4, 8>},
+    {DType::kQ8_0, 8, 32, false, false, UnpackQ8_0},
+    {DType::kQ2_K, 2, 16, true, false, UnpackQ2_K},
+    {DType::kQ3_K, 3, 16, false, false, UnpackQ3_K},
+    {DType::kQ4_K, 4, 32, true, false, UnpackQ4_K},
+    {DType::kQ5_K, 5, 32, true, false, UnpackQ5_K},
+    {DType::kQ6_K, 6, 16, false, false, UnpackQ6_K},
+    {DType::kIQ4_NL, 4, 32, false, true, UnpackBlock32<0, 0, 2>},
+    {DType::kIQ4_XS, 4, 32, false, true, UnpackIQ4_XS},
+};
+
+const BlockForm& FormOf(DType dtype) {
+  const auto* form = std::ranges::find(kForms, dtype, &BlockForm::dtype);
+  BALEEN_CHECK(form != std::end(kForms));
+  return *form;
 }
 
 }  // namespace
 
 TileLayout TileLayoutOf(DType dtype, size_t cols) {
-  const bool is_super = BlockSize(dtype) == 256;
-  TileLayout layout = {
-      .cols = cols, .bits = 4, .group_cols = 32, .super_cols = is_super ? size_t{256} : size_t{0}};
-  switch (dtype) {
-    case DType::kQ8_0:
-      layout.bits = 8;
-      break;
-    case DType::kQ2_K:
-      layout.bits = 2;
-      break;
-    case DType::kQ3_K:
-      layout.bits = 3;
-      break;
-    case DType::kQ5_0:
-    case DType::kQ5_1:
-    case DType::kQ5_K:
-      layout.bits = 5;
-      break;
-    case DType::kQ6_K:
-      layout.bits = 6;
-      break;
-    default:
-      break;
-  }
-  if (is_super && layout.bits != 4 && layout.bits != 5) layout.group_cols = 16;
-  layout.has_mins = dtype == DType::kQ4_1 || dtype == DType::kQ5_1 || dtype == DType::kQ2_K ||
-                    dtype == DType::kQ4_K || dtype == DType::kQ5_K;
-  layout.has_table = dtype == DType::kIQ4_NL || dtype == DType::kIQ4_XS;
-  return layout;
+  const BlockForm& form = FormOf(dtype);
+  return {.cols = cols,
+          .bits = form.bits,
+          .group_cols = form.group_cols,
+          .has_mins = form.has_mins,
+          .has_table = form.has_table,
+          .super_cols = BlockSize(dtype) == 256 ? size_t{256} : size_t{0}};
 }
 
 void UnpackRow(DType dtype, const std::byte* data, size_t cols, size_t row, TileRowBuffers& out) {
   const size_t size = BlockSize(dtype), bytes = DTypeSize(dtype), num_blocks = cols / size;
-  BALEEN_CHECK(IsBlockType(dtype) && cols % size == 0);
+  BALEEN_CHECK(cols % size == 0);
+  const auto unpack = FormOf(dtype).unpack;
   const size_t groups = out.factors.size() / out.scales.size();  // of a block
   const auto at = [](auto& part, size_t i) { return part.empty() ? nullptr : part.data() + i; };
   for (size_t i = 0; i < num_blocks; ++i) {
     const size_t block = row * num_blocks + i;
-    UnpackBlock(dtype, Block(data + i * bytes),
-                {.codes = out.codes.data() + block * size,
-                 .scale = out.scales.data() + block,
-                 .min = at(out.mins, block),
-                 .factors = at(out.factors, block * groups),
-                 .min_factors = at(out.min_factors, block * groups)});
+    unpack(Block(data + i * bytes), {.codes = out.codes.data() + block * size,
+                                     .scale = out.scales.data() + block,
+                                     .min = at(out.mins, block),
+                                     .factors = at(out.factors, block * groups),
+                                     .min_factors = at(out.min_factors, block * groups)});
   }
 }
 
