@@ -65,9 +65,21 @@ constexpr const KernelTable* kAvx512 = &kAvx512Table;
 constexpr const KernelTable* kAvx512 = nullptr;
 #endif
 #if BALEEN_BUILT_AVX512_BF16
-constexpr const KernelTable* kAvx512Bf16 = &kAvx512Bf16Table;
+KernelTable WithPairs(KernelTable table, const PairKernels& pairs) {
+  table.name = "avx512_bf16";
+  table.bf16_products = true;
+  table.matmul = pairs.matmul;
+  table.outer_matmul = pairs.outer_matmul;
+  table.mla_absorbed = pairs.mla_absorbed;
+  table.peak_loop = pairs.peak_loop;
+  return table;
+}
+const KernelTable* Avx512Bf16() {
+  static const KernelTable table = WithPairs(kAvx512Table, kAvx512PairKernels);
+  return &table;
+}
 #else
-constexpr const KernelTable* kAvx512Bf16 = nullptr;
+constexpr const KernelTable* Avx512Bf16() { return nullptr; }
 #endif
 #endif
 
@@ -76,7 +88,7 @@ constexpr const KernelTable* kAvx512Bf16 = nullptr;
 std::vector<KernelChoice> KernelChoices() {
   std::vector<KernelChoice> choices;
 #if defined(__x86_64__)
-  choices.push_back(Choice("avx512_bf16", kAvx512Bf16, MissingAvx512Bf16()));
+  choices.push_back(Choice("avx512_bf16", Avx512Bf16(), MissingAvx512Bf16()));
   choices.push_back(Choice("avx512", kAvx512, MissingAvx512()));
   // Intel's cores multiply BF16 at half the speed of F32 (Emerald Rapids: 634 and 1269 GFLOP/s on
   // 16 cores), so there weights in BF16 are better widened.

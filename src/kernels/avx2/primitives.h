@@ -19,7 +19,6 @@ namespace {
 struct Primitives {
   using F32 = __m256;
   static constexpr size_t kLanes = 8;
-  static constexpr bool kHasBf16Dot = false;
 
   // Inner-product tile, 4 x 3: 12 sums + 3 weights + 1 activation = 16 of 16 registers; 7 loads and
   // 3 widenings for 12 multiply-adds.

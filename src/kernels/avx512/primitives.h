@@ -21,7 +21,6 @@ namespace {
 struct Primitives {
   using F32 = __m512;
   static constexpr size_t kLanes = 16;
-  static constexpr bool kHasBf16Dot = false;
 
   // Inner-product tile, 6 x 4: 24 sums + 4 weights + 1 activation = 29 of 32 registers; 10 loads
   // and 4 widenings for 24 multiply-adds. Rows of weights come in multiples of 4.

@@ -1,7 +1,10 @@
-// AVX-512 with products of BF16 pairs. Apart from table.cc because it is compiled with one
-// instruction set more, which the compiler might use anywhere.
+// AVX-512 with products of BF16 pairs: the ops that have some; the rest is table.cc's. Apart
+// because it is compiled with one instruction set more, which the compiler might use anywhere.
 #include "kernels/avx512/primitives.h"
-#include "kernels/generic/table.h"
+#include "kernels/generic/matmul.h"
+#include "kernels/generic/mla_absorbed.h"
+#include "kernels/generic/outer_matmul.h"
+#include "kernels/generic/peak.h"
 #include "kernels/tables.h"
 
 namespace baleen::kernels {
@@ -10,7 +13,6 @@ namespace {
 
 struct Bf16Primitives : avx512::Primitives {
   using Bf16 = __m512bh;
-  static constexpr bool kHasBf16Dot = true;
 
   BALEEN_INLINE static Bf16 LoadPairs(const void* p) {
     return reinterpret_cast<Bf16>(_mm512_loadu_si512(p));
@@ -45,8 +47,29 @@ struct Bf16Primitives : avx512::Primitives {
   }
 };
 
+void MatMul(const MatMulArgs& args) {
+  const bool pairs = args.x.type == ActivationType::kBF16 && args.w.dtype == DType::kBF16 &&
+                     args.w.tiles.bits == 0;
+  pairs ? generic::PairMatMul<Bf16Primitives>(args) : kAvx512Table.matmul(args);
+}
+
+void OuterMatMul(const OuterMatMulArgs& args) {
+  const bool pairs = args.type == ActivationType::kBF16;
+  pairs ? generic::PairOuterMatMul<Bf16Primitives>(args) : kAvx512Table.outer_matmul(args);
+}
+
+void MlaAbsorbed(const MlaAbsorbedArgs& args) {
+  const bool pairs = args.products == ActivationType::kBF16 && args.cache.dtype == DType::kBF16;
+  pairs ? generic::PairMlaAbsorbed<Bf16Primitives>(args) : kAvx512Table.mla_absorbed(args);
+}
+
+double PeakLoop(PeakKind kind, size_t iterations) {
+  return kind == PeakKind::kBF16 ? generic::PairPeakLoop<Bf16Primitives>(iterations)
+                                 : kAvx512Table.peak_loop(kind, iterations);
+}
+
 }  // namespace
 
-constexpr KernelTable kAvx512Bf16Table = generic::TableOf<Bf16Primitives>("avx512_bf16");
+constexpr PairKernels kAvx512PairKernels = {MatMul, OuterMatMul, MlaAbsorbed, PeakLoop};
 
 }  // namespace baleen::kernels

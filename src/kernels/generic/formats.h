@@ -46,9 +46,9 @@
 //                                 has them with parts, in every lane) of their columns; or with
 //                                 ZeroI32
 //   DotSums(sums, factors, total) total + factor * both sums
-//   kHasBf16Dot; if so Bf16, LoadPairs(p[, n]), SetPair(p): one pair in all lanes,
-//                                 LoadInterleaved(a, b[, n]): pairs (a[i], b[i]), DotPairs(a, b,
-//                                 sum): sums of products of pairs
+// and, for the functions that are named Pair..., what multiplies pairs of BF16:
+//   Bf16, LoadPairs(p[, n]), SetPair(p): one pair in all lanes, LoadInterleaved(a, b[, n]): pairs
+//   (a[i], b[i]), DotPairs(a, b, sum): sums of products of pairs
 // Everything here is a template over P or constexpr, so that nothing compiled for a wide
 // instruction set can be shared with other files.
 #ifndef BALEEN_KERNELS_GENERIC_FORMATS_H_

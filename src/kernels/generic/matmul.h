@@ -138,8 +138,8 @@ void MatMulAs(const ActivationRows<P>& x, size_t num_rows, size_t x_bytes, const
   }
 }
 
-// BF16 activations without an instruction for them, or against other weights: no model asks for
-// it, so one output at a time will do.
+// BF16 activations that are not multiplied as pairs (PairMatMul): no model asks for it, so one
+// output at a time will do.
 template <typename P, typename Format>
 void MatMulPlain(const ActivationRows<P>& x, size_t num_rows, const Matrix& w, const Output& y) {
   using Product = WideProduct<P, Bf16Format<P>, Format>;
@@ -179,11 +179,6 @@ void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, 
     });
     return;
   }
-  if constexpr (P::kHasBf16Dot) {
-    if (w.dtype == DType::kBF16) {
-      return MatMulAs<P, PairProduct<P>, Bf16Format<P>, false>(x, num_rows, 2, w, scratch, y);
-    }
-  }
   WithFormat<P>(w.dtype, [&](auto format) { MatMulPlain<P, decltype(format)>(x, num_rows, w, y); });
 }
 
@@ -193,6 +188,15 @@ void MatMul(const MatMulArgs& args) {
   if (args.chained) return ChainedMatMul<P>(args);
   const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
   Products<P>(args.x.type, x, args.num_rows, args.w, args.scratch, {args.y, args.y_stride, 1});
+}
+
+// The same where rows and weights are BF16 and P multiplies pairs of them.
+template <typename P>
+void PairMatMul(const MatMulArgs& args) {
+  if (args.num_rows == 0) return;
+  const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
+  MatMulAs<P, PairProduct<P>, Bf16Format<P>, false>(x, args.num_rows, 2, args.w, args.scratch,
+                                                    {args.y, args.y_stride, 1});
 }
 
 }  // namespace baleen::kernels::generic

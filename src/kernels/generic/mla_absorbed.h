@@ -217,14 +217,15 @@ void MlaAbsorbedWith(const MlaAbsorbedArgs& args) {
 
 template <typename P>
 void MlaAbsorbed(const MlaAbsorbedArgs& args) {
-  if constexpr (P::kHasBf16Dot) {
-    if (args.products == ActivationType::kBF16 && args.cache.dtype == DType::kBF16) {
-      return MlaAbsorbedWith<PairAttention<P>>(args);
-    }
-  }
   WithCacheFormat<P>(args.cache.dtype, [&](auto format) {
     MlaAbsorbedWith<WideAttention<P, decltype(format)>>(args);
   });
+}
+
+// The same where queries and cache are BF16 and P multiplies pairs of them.
+template <typename P>
+void PairMlaAbsorbed(const MlaAbsorbedArgs& args) {
+  MlaAbsorbedWith<PairAttention<P>>(args);
 }
 
 }  // namespace baleen::kernels::generic

@@ -150,12 +150,14 @@ void OuterMatMulWith(const OuterMatMulArgs& args) {
 
 template <typename P>
 void OuterMatMul(const OuterMatMulArgs& args) {
-  if (args.type == ActivationType::kF32) return OuterMatMulWith<WideOuter<P, F32Format<P>>>(args);
-  if constexpr (P::kHasBf16Dot) {
-    OuterMatMulWith<PairOuter<P>>(args);
-  } else {
-    __builtin_trap();  // the contract asks for bf16_products
-  }
+  if (args.type != ActivationType::kF32) __builtin_trap();  // the contract asks for bf16_products
+  OuterMatMulWith<WideOuter<P, F32Format<P>>>(args);
+}
+
+// The same by pairs of BF16.
+template <typename P>
+void PairOuterMatMul(const OuterMatMulArgs& args) {
+  OuterMatMulWith<PairOuter<P>>(args);
 }
 
 }  // namespace baleen::kernels::generic

@@ -35,12 +35,6 @@ double PeakLoop(PeakKind kind, size_t iterations) {
       return vectors * P::kLanes * 2;
     }
     case PeakKind::kBF16:
-      if constexpr (P::kHasBf16Dot) {
-        const auto ones = P::Opaque(P::Set(0x1.01p0f));  // the bits of two numbers in BF16
-        const auto x = P::LoadPairs(&ones);
-        RunChains<P>(P::Zero(), iterations, [&](auto sum) { return P::DotPairs(x, x, sum); });
-        return vectors * P::kLanes * 2 * 2;
-      }
       return 0;
     case PeakKind::kI8: {
       const auto x = P::Opaque(P::ZeroI32());
@@ -52,6 +46,15 @@ double PeakLoop(PeakKind kind, size_t iterations) {
     }
   }
   return 0;
+}
+
+// PeakKind::kBF16 by pairs.
+template <typename P>
+double PairPeakLoop(size_t iterations) {
+  const auto ones = P::Opaque(P::Set(0x1.01p0f));  // the bits of two numbers in BF16
+  const auto x = P::LoadPairs(&ones);
+  RunChains<P>(P::Zero(), iterations, [&](auto sum) { return P::DotPairs(x, x, sum); });
+  return static_cast<double>(iterations * kPeakChains) * P::kLanes * 2 * 2;
 }
 
 }  // namespace baleen::kernels::generic

@@ -19,7 +19,7 @@ template <typename P>
 constexpr KernelTable TableOf(const char* name) {
   return {
       .name = name,
-      .bf16_products = P::kHasBf16Dot,
+      .bf16_products = false,
       .matmul = MatMul<P>,
       .matmul_transposed = MatMulTransposed<P>,
       .mla_absorbed = MlaAbsorbed<P>,
