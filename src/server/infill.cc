@@ -121,6 +121,7 @@ void Infill::Start() {
     Request request = plan_.answer.request;
     request.prompt_token_ids = plan_.answer.prompts[0].token_ids;
     if (request.sampling.seed) *request.sampling.seed += i;
+    if (i > 0) request.sampling.temperature = plan_.temperature_of_others;
     passes.push_back({.request = std::move(request),
                       .on_chunk = [this, i](const Chunk& chunk) { OnChunk(i, chunk); },
                       .on_end = [this, i](const Completion& completion) { OnEnd(i, completion); }});
@@ -277,7 +278,10 @@ InfillPlan PlanInfill(const Engine& engine, const Fields& fields, bool force_fim
   AnswerPlan& answer = plan.answer;
   ReadCommon(fields, info, answer);
   Request& request = answer.request;
-  if (!fields.Any("temperature")) request.sampling.temperature = 0;
+  const bool has_temperature = fields.Any("temperature").has_value();
+  if (!has_temperature) request.sampling.temperature = 0;
+  plan.temperature_of_others =
+      has_temperature ? request.sampling.temperature : kAlternativeTemperature;
   if (!fields.Any("priority")) request.priority = Priority::kCompletion;
   answer.num_choices = static_cast<size_t>(fields.Integer("n_cmpl", 1, kMaxCompletions)
                                                .value_or(static_cast<int64_t>(answer.num_choices)));

@@ -4,7 +4,8 @@
 // the gap), n_predict, n_indent, t_max_predict_ms, response_fields, n_cmpl, and those of
 // /v1/completions. Its answer is llama.cpp's too, streamed or whole. What the context cannot hold
 // is cut, not refused. Without a temperature the likeliest tokens are taken: llama.cpp's sampler
-// "infill", which plugins ask for, all but does so.
+// "infill", which plugins ask for, all but does so. Of several completions (n_cmpl) that holds for
+// the first; the others are drawn at kAlternativeTemperature, or they would all be the same.
 #ifndef BALEEN_SERVER_INFILL_H_
 #define BALEEN_SERVER_INFILL_H_
 
@@ -19,11 +20,14 @@
 
 namespace baleen {
 
+constexpr float kAlternativeTemperature = 0.8F;  // llama.cpp's default
+
 struct InfillPlan {
-  AnswerPlan answer;               // one prompt
-  bool truncated = false;          // texts were cut to fit
-  size_t min_indent = 0;           // a line below it, after the first, ends the answer
-  double max_predict_seconds = 0;  // since the first token, once a line is complete; 0: no limit
+  AnswerPlan answer;                // one prompt
+  float temperature_of_others = 0;  // of all completions but the first
+  bool truncated = false;           // texts were cut to fit
+  size_t min_indent = 0;            // a line below it, after the first, ends the answer
+  double max_predict_seconds = 0;   // since the first token, once a line is complete; 0: no limit
   std::vector<std::string> response_fields;  // all that is told, flat; empty: everything
 };
 

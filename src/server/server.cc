@@ -448,8 +448,7 @@ void Server::Impl::LogAnswer(const AnswerReport& report, const Asked& asked) con
 }
 
 void Server::Impl::Health(const std::shared_ptr<Exchange>& exchange) {
-  HttpResponse response;
-  response.content_type = "text/plain";
+  HttpResponse response = JsonResponse({{"status", draining_ ? "stopping" : "ok"}});
   if (draining_) response.status = 503;
   exchange->Respond(std::move(response));
 }
@@ -461,6 +460,7 @@ Json Server::Impl::ModelJson(const std::string& name) const {
           {"owned_by", "baleen"},
           {"root", options_.model_names[0]},
           {"max_model_len", engine_.info().max_context_tokens},
+          {"context_length", engine_.info().max_context_tokens},
           {"chat_template", engine_.info().chat_template},
           {"can_reason", engine_.info().can_reason},
           {"fill_in_the_middle",
@@ -605,11 +605,14 @@ void Server::Impl::Tokenize(const std::shared_ptr<Exchange>& exchange) {
   std::vector<int32_t> ids;
   if (fields.Any("messages")) {
     ids = ReadChat(engine_, fields).token_ids;
-  } else {
-    const auto prompt = fields.String("prompt");
-    if (!prompt) fields.Refuse("prompt", "a string, or messages a list");
+  } else if (const auto prompt = fields.String("prompt")) {
     ids = engine_.Encode(*prompt, {.parse_special = true,
                                    .add_bos = fields.Bool("add_special_tokens").value_or(true)});
+  } else if (const auto content = fields.String("content")) {  // as llama.cpp's server has it
+    ids = engine_.Encode(*content, {.parse_special = fields.Bool("parse_special").value_or(true),
+                                    .add_bos = fields.Bool("add_special").value_or(false)});
+  } else {
+    fields.Refuse("prompt", "a string, or messages a list");
   }
   Json json = {
       {"count", ids.size()}, {"max_model_len", engine_.info().max_context_tokens}, {"tokens", ids}};

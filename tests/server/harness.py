@@ -2,8 +2,6 @@
 load, and a line a check in GoogleTest's manner. Needs tests/server/requirements.txt; exits 77 if
 the openai package is not installed.
 """
-import json
-import os
 import pathlib
 import re
 import signal
@@ -20,8 +18,7 @@ except ImportError:
     print("the openai package is not installed (tests/server/requirements.txt)")
     sys.exit(77)
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-GOLDEN = "deepseek-v3.1-rev2"  # chooses between thinking and not
+from chat_model import ROOT, chat_model  # for the tests that import this
 
 
 class Server:
@@ -56,17 +53,6 @@ class Server:
     def kill(self):
         self.process.kill()
         self.process.wait(60)
-
-
-def chat_model(model, folder, template=GOLDEN):
-    """The model's files with a program of the golden template's words."""
-    for file in pathlib.Path(model).resolve().iterdir():
-        os.symlink(file, folder / file.name)
-    golden = json.loads((ROOT / "tests/golden/chat_templates.json").read_text())
-    item = next(i for i in golden["templates"] if i["name"] == template)
-    texts = "".join("{{ '%s' }}" % text.replace("\n", "\\n") for text in item["texts"])
-    (folder / "chat_template.jinja").write_text(texts + "{% " + " ".join(item["names"]) + " %}")
-    return folder
 
 
 def name(client):
