@@ -2,7 +2,7 @@
 """`baleen serve` under load and against rude clients, by raw sockets.
 
   bench/serve_load.py BALEEN MODEL [--idle 1000] [--streams 64] [--aborts 10000] [--keystrokes 200]
-                      [--seconds 20] [--only NAME]... [--serve "FLAG ..."]
+                      [--seconds 20] [--only NAME]... [--serve "FLAG ..."] [--chat] [--growth MB]
 
 Prints a JSON object a part; exits 1 if a promise is broken. Standard library only. --serve has more
 flags for `baleen serve`.
@@ -18,7 +18,8 @@ And, only when they are named by --only:
   interference  8 streams while a prompt of --prompt tokens is read: the gaps between their tokens
   batch       --streams answers that grow together: tokens a second while all of them grow
   prefix      8 prompts that begin with the same 2,000 tokens, at once: these are computed once
-  soak        mixed requests for --seconds: memory, threads, sockets and blocks are flat
+  soak        mixed requests for --seconds: memory, threads, sockets and blocks are flat; the ledger
+              is kept, and with --chat conversations, forms and tools are among them
 """
 import argparse
 import asyncio
@@ -33,7 +34,11 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "server"))
+from chat_model import chat_model  # pylint: disable=wrong-import-position
 
 STORY = "Once upon a time there was a little whale who lived in the big blue sea. "
 
@@ -41,7 +46,7 @@ STORY = "Once upon a time there was a little whale who lived in the big blue sea
 class Server:
     def __init__(self, program, model, *flags):
         self.process = subprocess.Popen(
-            [program, "serve", model, "--port", "0", "--no-ledger", "--force-fim", *flags],
+            [program, "serve", model, "--port", "0", "--force-fim", *flags],
             stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             found = re.search(r"listens on http://[\d.]+:(\d+)", line)
@@ -59,7 +64,7 @@ class Server:
         status = (self.proc / "status").read_text()
         return {"sockets": len(os.listdir(self.proc / "fd")),
                 "threads": len(os.listdir(self.proc / "task")),
-                "memory_mb": int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024}
+                "memory_mb": round(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024, 1)}
 
     def cpu_seconds(self):
         fields = (self.proc / "stat").read_text().rsplit(") ", 1)[1].split()
@@ -440,66 +445,97 @@ async def part_prefix(server, options):
             "all_took_s": round(seconds, 2)}
 
 
-async def part_soak(server, options):
-    """Chats of every kind, rude clients and scores, by eight clients without end."""
-    draw, counts, end = random.Random(19), {}, time.monotonic() + options.seconds
+def soak_request(draw, chats):
+    """(kind, path, body) of a request of any kind; some are meant to fail."""
+    text = STORY * draw.randrange(1, 12) + str(draw.random())
+    body = {"prompt": text, "max_tokens": draw.randrange(1, 60)}
+    chat = {"messages": [{"role": "user", "content": text[:300]}], "max_tokens": body["max_tokens"]}
+    # More schemas than are kept compiled.
+    schema = {"type": "object", "required": ["name"], "additionalProperties": False, "properties": {
+        "name": {"type": "string", "maxLength": draw.randrange(1, 200)}, "large": {"type": "boolean"}}}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+    unending = {"max_tokens": 200, "ignore_eos": True, "stream": True}
+    kinds = {
+        "whole": ("/v1/completions", body),
+        "stream": ("/v1/completions", {**body, "stream": True}),
+        "several": ("/v1/completions", {**body, "n": 3, "prompt": [text, "Once"]}),
+        "logprobs": ("/v1/completions", {**body, "echo": True, "logprobs": 5}),
+        "suffix": ("/v1/completions", {**body, "suffix": "The end."}),
+        "infill": ("/infill", {"input_prefix": text, "input_suffix": "The end.", "n_predict": 9}),
+        "score": ("/score", {"query": text, "labels": [" whale", " little table"]}),
+        "tokenize": ("/tokenize", {"prompt": text}),
+        "wrong value": ("/v1/completions", {**body, "temperature": draw.choice((9, "x", []))}),
+        "leaves": ("/v1/completions", {**body, **unending}),
+        "metrics": ("/metrics", None)}
+    if chats:
+        form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
+        kinds.update({
+            "chat": ("/v1/chat/completions", chat),
+            "chat stream": ("/v1/chat/completions", {**chat, "stream": True}),
+            "chat leaves": ("/v1/chat/completions", {**chat, **unending}),
+            "schema": ("/v1/chat/completions", {**chat, "response_format": form}),
+            "tools": ("/v1/chat/completions", {**chat, "tools": [tool], "tool_choice": "required",
+                                               "stream": draw.random() < 0.5}),
+            "wrong schema": ("/v1/chat/completions", {**chat, "response_format": {
+                **form, "json_schema": {**form["json_schema"], "schema": {"not": {}}}}})})
+    kind = draw.choice(list(kinds))
+    return kind, *kinds[kind]
 
-    def request():
-        text = STORY * draw.randrange(1, 12) + str(draw.random())
-        body = {"prompt": text, "max_tokens": draw.randrange(1, 60)}
-        kind = draw.choice(("whole", "stream", "several", "logprobs", "infill", "score", "tokenize",
-                            "wrong", "leaves", "metrics"))
-        return kind, *{
-            "whole": ("/v1/completions", body),
-            "stream": ("/v1/completions", {**body, "stream": True}),
-            "several": ("/v1/completions", {**body, "n": 3, "prompt": [text, "Once"]}),
-            "logprobs": ("/v1/completions", {**body, "echo": True, "logprobs": 5}),
-            "infill": ("/infill", {"input_prefix": text, "input_suffix": "The end.", "n_predict": 9}),
-            "score": ("/score", {"query": text, "labels": [" whale", " little table"]}),
-            "tokenize": ("/tokenize", {"prompt": text}),
-            "wrong": ("/v1/completions", {**body, "temperature": draw.choice((9, "x", []))}),
-            "leaves": ("/v1/completions", {**body, "max_tokens": 200, "ignore_eos": True,
-                                           "stream": True}),
-            "metrics": ("/metrics", None)}[kind]
+
+async def part_soak(server, options):
+    """Requests of every kind by eight clients without end; what they leave is sampled each minute.
+    The first quarter warms up: compiled forms, and the prefix cache's memory. From the second to the
+    last the resident memory may grow by --growth MB."""
+    draw, counts, end = random.Random(19), {}, time.monotonic() + options.seconds
+    status, _ = await ask(server, head("POST", "/v1/chat/completions", json.dumps(
+        {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()))
+    chats = status == 200
 
     async def client():
         while time.monotonic() < end:
-            kind, path, body = request()
+            kind, path, body = soak_request(draw, chats)
             counts[kind] = counts.get(kind, 0) + 1
             message = (head("GET", path) if body is None
                        else head("POST", path, json.dumps(body).encode()))
-            if kind in ("stream", "leaves"):
-                reader, writer = await connect(server)
-                writer.write(message)
-                top = await reader.readuntil(b"\r\n\r\n")
-                assert b" 200 " in top[:20], top
-                if kind == "leaves":
-                    await asyncio.sleep(draw.random() * 0.2)
-                else:
-                    await reader.readuntil(b"data: [DONE]")
-                writer.transport.abort()
+            if body is None or not body.get("stream"):
+                status, answer = await ask(server, message, timeout=600)
+                assert status == (400 if "wrong" in kind else 200), (kind, status, answer)
                 continue
-            status, _ = await ask(server, message, timeout=600)
-            assert status == (400 if kind == "wrong" else 200), (kind, status)
+            reader, writer = await connect(server)
+            writer.write(message)
+            top = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in top[:20], top
+            if "leaves" in kind:
+                await asyncio.sleep(draw.random() * 0.2)
+            else:
+                await asyncio.wait_for(reader.readuntil(b"data: [DONE]"), 600)
+            writer.transport.abort()
 
     async def sample():
+        begin, interval = time.monotonic(), min(60, options.seconds / 40)
         while time.monotonic() < end:
-            samples.append(server.holds())
-            await asyncio.sleep(options.seconds / 40)
+            blocks = (await metrics(server))["kv_cache_usage_perc"]
+            samples.append({"s": round(time.monotonic() - begin), **server.holds(),
+                            "requests": sum(counts.values()), "blocks_used": round(blocks, 3)})
+            print(json.dumps(samples[-1]), file=sys.stderr, flush=True)
+            await asyncio.sleep(interval)
 
     samples, before = [], server.holds()
     await asyncio.gather(sample(), *[client() for _ in range(8)])
     assert await settled(server), await metrics(server)
     await asyncio.sleep(1)
     after = server.holds()
-    memory = [one["memory_mb"] for one in samples]
-    # The first quarter warms up: the prefix cache takes what it may.
-    warm, late = max(memory[len(memory) // 4:len(memory) // 2]), max(memory[-len(memory) // 4:])
-    assert late <= warm + 8, memory
-    assert after["threads"] == before["threads"], (before, after)
-    assert after["sockets"] <= before["sockets"] + 1, (before, after)
-    return {"requests": dict(sorted(counts.items())), "before": before, "after": after,
-            "memory_mb": memory}
+    result = {"requests": sum(counts.values()), "kinds": dict(sorted(counts.items())),
+              "before": before, "after": after,
+              "memory_mb": [one["memory_mb"] for one in samples]}
+    quarter = len(samples) // 4
+    growth = max(result["memory_mb"][-quarter:]) - max(result["memory_mb"][quarter:2 * quarter])
+    result["growth_mb"] = round(growth, 1)
+    if growth > options.growth:
+        result["failed"] = f"memory grew by {growth:.1f} MB"
+    if after["threads"] != before["threads"] or after["sockets"] > before["sockets"]:
+        result["failed"] = "threads or sockets were left behind"
+    return result
 
 
 async def run(server, options):
@@ -525,21 +561,31 @@ def main():
                           ("seconds", 20), ("prompt", 16), ("tokens", 32),
                           ("max-decode-wait", 250)):
         parser.add_argument("--" + name, type=int, default=default)
+    parser.add_argument("--growth", type=float, default=4)
     parser.add_argument("--serve", default="")
+    parser.add_argument("--chat", action="store_true",
+                        help="give the model a chat template; for one that has none")
     parts = sorted(name.removeprefix("part_") for name in globals() if name.startswith("part_"))
     parser.add_argument("--only", action="append", choices=parts)
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    server = Server(options.program, options.model, "--max-decode-wait",
-                    str(options.max_decode_wait), *shlex.split(options.serve))
-    try:
-        failures = asyncio.run(run(server, options))
-        if server.process.poll() is not None:
-            print("the server is gone")
-            failures += 1
-    finally:
-        code = server.stop()
+    with tempfile.TemporaryDirectory() as folder:
+        model, folder = options.model, pathlib.Path(folder)
+        if options.chat:
+            (folder / "chat").mkdir()
+            model = chat_model(model, folder / "chat", "deepseek-v2")
+        ledger = (["--database", str(folder / "ledger.db")] if options.only == ["soak"]
+                  else ["--no-ledger"])
+        server = Server(options.program, model, *ledger, "--max-decode-wait",
+                        str(options.max_decode_wait), *shlex.split(options.serve))
+        try:
+            failures = asyncio.run(run(server, options))
+            if server.process.poll() is not None:
+                print("the server is gone")
+                failures += 1
+        finally:
+            code = server.stop()
     return 1 if failures or code != 0 else 0
 
 
