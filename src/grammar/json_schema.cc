@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -24,6 +25,7 @@ constexpr size_t kMaxCountedProperties = 200;  // of minProperties and maxProper
 constexpr size_t kMaxPatternLength = 2000;     // of minLength beside a pattern
 constexpr size_t kMaxPatternStates = 10'000;   // of a pattern times its length
 constexpr size_t kSpareLength = 20;
+constexpr size_t kMaxSubsets = 1024;  // of the values of an array whose items are unique
 
 Dfa AnyCharacters(size_t min, size_t max) {
   return ToDfa(Repeat(Symbols(ComplementOfCharacters({})), min, max));
@@ -67,6 +69,7 @@ class SchemaCompiler {
   Expr Strings(const SchemaNode& node, const std::string& path);
   Expr Numbers(const SchemaNode& node, const std::string& path);
   Expr Arrays(const SchemaNode& node, const std::string& path);
+  std::optional<Expr> UniqueItems(const SchemaNode& node);
   Expr Objects(const SchemaNode& node, const std::string& path);
   std::vector<Property> Properties(const SchemaNode& node);
   std::vector<KeyClass> OtherKeys(const SchemaNode& node, const std::vector<Property>& properties);
@@ -307,6 +310,10 @@ Expr SchemaCompiler::Arrays(const SchemaNode& node, const std::string& path) {
   }
   const size_t min_items = std::min(node.min_items, kMaxListedItems);
   if (min_items > max_items) return Choice({});
+  if (node.unique_items && max_items > 1) {
+    if (auto unique = UniqueItems(node)) return *unique;
+    reader_.Unsupported("uniqueItems", path);
+  }
   const auto item_rule = [&](size_t index) {
     Conjunction items;
     for (const auto& source : node.arrays) {
@@ -342,6 +349,71 @@ Expr SchemaCompiler::Arrays(const SchemaNode& node, const std::string& path) {
     }
     const int32_t more = nfa.AddCall(nfa.AddCall(nfa.AddBytes(at, ","), space), rest);
     nfa.AddEpsilon(more, at);
+  }
+  nfa.Accept(end);
+  return Call(rules_.Add(nfa.Determinize()));
+}
+
+// Items out of a few values, each once. States are the sets of what has been written.
+std::optional<Expr> SchemaCompiler::UniqueItems(const SchemaNode& node) {
+  Conjunction items;
+  for (const auto& source : node.arrays) {
+    if (!source.prefix.empty()) return std::nullopt;
+    items.insert(items.end(), source.rest.begin(), source.rest.end());
+  }
+  const SchemaNode item = reader_.Read(reader_.Flatten(items));
+  std::vector<int> values;  // the rule of each
+  std::set<std::string> texts;
+  if (item.values) {
+    for (const element value : *item.values) {
+      // Lists and objects may be equal though they are written differently, and so may 1 and 1.0.
+      if (value.is_array() || value.is_object() ||
+          value.type() == simdjson::dom::element_type::DOUBLE) {
+        return std::nullopt;
+      }
+      if (!Accepts(item, value) || !texts.insert(simdjson::minify(value)).second) continue;
+      values.push_back(rules_.Add(ToDfa(Literal(value))));
+    }
+  } else if ((item.types & ~(kNull | kBoolean)) == 0) {
+    if (item.types & kBoolean)
+      values = {rules_.Add(ToDfa(Bytes("true"))), rules_.Add(ToDfa(Bytes("false")))};
+    if (item.types & kNull) values.push_back(rules_.Add(ToDfa(Bytes("null"))));
+  } else {
+    return std::nullopt;
+  }
+  const size_t max = std::min(node.max_items, values.size());
+  if (node.min_items > max) return Choice({});
+  size_t num_subsets = 1, of_this_size = 1;
+  for (size_t k = 0; k < max; ++k) {
+    of_this_size = of_this_size * (values.size() - k) / (k + 1);
+    num_subsets += of_this_size;
+    if (num_subsets > kMaxSubsets) return std::nullopt;
+  }
+  const int space = json_.Space();
+  Nfa nfa;
+  const int32_t open = nfa.AddCall(nfa.AddBytes(nfa.AddState(), "["), space);
+  const int32_t end = nfa.AddState();
+  std::map<std::set<size_t>, int32_t> states = {{{}, open}};
+  std::vector<std::set<size_t>> work = {{}};
+  while (!work.empty()) {
+    const std::set<size_t> written = std::move(work.back());
+    work.pop_back();
+    const int32_t from = states.at(written);
+    if (written.size() >= node.min_items) {
+      nfa.AddEpsilon(nfa.AddBytes(written.empty() ? from : nfa.AddCall(from, space), "]"), end);
+    }
+    if (written.size() == max) continue;
+    const int32_t next = written.empty() ? from : nfa.AddCall(nfa.AddBytes(from, ","), space);
+    for (size_t i = 0; i < values.size(); ++i) {
+      std::set<size_t> with = written;
+      if (!with.insert(i).second) continue;
+      const auto [state, is_new] = states.try_emplace(with, -1);
+      if (is_new) {
+        state->second = nfa.AddState();
+        work.push_back(with);
+      }
+      nfa.AddEpsilon(nfa.AddCall(next, values[i]), state->second);
+    }
   }
   nfa.Accept(end);
   return Call(rules_.Add(nfa.Determinize()));
@@ -426,10 +498,13 @@ Expr SchemaCompiler::Objects(const SchemaNode& node, const std::string& path) {
   std::optional<SchemaNode> names;
   if (!node.property_names.empty()) {
     names = reader_.Read(reader_.Flatten(node.property_names));
+    if (names->values) std::erase_if(*names->values, [](element e) { return !e.is_string(); });
     const auto is_allowed = [&](const std::string& name) {
       const std::vector<Symbol> text = CodePoints(name);
+      const auto is_it = [&](element value) { return value.get_string().value_unsafe() == name; };
       return text.size() >= names->min_length && text.size() <= names->max_length &&
-             std::ranges::all_of(names->patterns, [&](const Dfa& d) { return d.Matches(text); });
+             std::ranges::all_of(names->patterns, [&](const Dfa& d) { return d.Matches(text); }) &&
+             (!names->values || std::ranges::any_of(*names->values, is_it));
     };
     for (const Property& property : properties) {
       if (!is_allowed(property.name) && property.required) return Choice({});
@@ -444,10 +519,18 @@ Expr SchemaCompiler::Objects(const SchemaNode& node, const std::string& path) {
         keys.keys = Intersect(keys.keys, AnyCharacters(min, names->max_length));
       }
       for (const Dfa& pattern : names->patterns) keys.keys = Intersect(keys.keys, pattern);
-      if (names->values) reader_.Unsupported("enum of propertyNames", path);
     }
     if (keys.keys.empty()) continue;
     const int value = keys.values.empty() ? json_.Value() : RuleOf(keys.values);
+    if (names && names->values) {  // as many properties that may be there
+      for (const element name : *names->values) {
+        const std::string_view text = name.get_string().value();
+        if (keys.keys.Matches(CodePoints(text))) {
+          properties.push_back({std::string(text), value, false});
+        }
+      }
+      continue;
+    }
     others.emplace_back(rules_.Add(JsonString(keys.keys)), value);
   }
   size_t min = node.min_properties;

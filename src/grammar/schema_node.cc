@@ -98,6 +98,13 @@ SchemaItem Child(const SchemaItem& item, std::string_view key, element schema) {
   return {schema, item.path + "/" + std::string(key)};
 }
 
+Dfa AllTextsBut(std::string_view text) {
+  std::vector<Expr> points;
+  for (const Symbol point : CodePoints(text)) points.push_back(Symbols({{point, point}}));
+  const Expr any = Symbols(ComplementOfCharacters({}));
+  return Difference(ToDfa(Repeat(any, 0, kUnlimited)), ToDfa(Sequence(std::move(points))));
+}
+
 unsigned TypesNamed(std::string_view name, const std::string& path) {
   if (name == "null") return kNull;
   if (name == "boolean") return kBoolean;
@@ -228,7 +235,77 @@ SchemaNode SchemaReader::Read(const Conjunction& flat) {
     ReadObjects(item, node);
     NoteUnsupported(item);
   }
+  for (const SchemaItem& item : flat) Exclude(item, node);  // from what all together leave
   return node;
+}
+
+void SchemaReader::Exclude(const SchemaItem& item, SchemaNode& node) {
+  const auto schema = Find(item.schema, "not");
+  if (!schema || IsFalse(schema)) return;
+  static constexpr std::string_view kNotes[] = {"title", "description", "$comment", "default"};
+  std::optional<element> type, values;
+  bool is_simple = true;
+  object fields;
+  if (!schema->get_object().get(fields)) {
+    for (const auto [key, value] : fields) {
+      if (key == "type") {
+        type = value;
+      } else if (key == "enum" || key == "const") {
+        is_simple = is_simple && !values;
+        values = value;
+      } else {
+        is_simple = is_simple && std::ranges::find(kNotes, key) != std::end(kNotes);
+      }
+    }
+  } else if (!IsTrue(schema)) {
+    RefuseSchema("a schema must be an object", item.path + "/not");
+  }
+  if (is_simple && !type && !values) {
+    node.is_false = true;  // not: {}
+    return;
+  }
+  if (is_simple && type && !values) {
+    SchemaNode excluded;
+    ReadTypes(Child(item, "not", *schema), excluded);
+    const unsigned left = node.types & ~excluded.types;
+    // Fractions alone cannot be written: 1.0 is an integer too.
+    is_simple = (left & (kInteger | kFraction)) != kFraction || (node.types & kInteger) == 0;
+    if (is_simple) node.types = left;
+  } else if (is_simple && values && !type) {
+    array list;
+    if (Find(*schema, "enum") && values->get_array().get(list)) {
+      RefuseSchema("enum must be a list", item.path + "/not");
+    }
+    if (Find(*schema, "const")) {
+      is_simple = ExcludeValue(*values, node);
+    } else {
+      for (const element value : list) is_simple = ExcludeValue(value, node) && is_simple;
+    }
+  } else {
+    is_simple = false;
+  }
+  if (!is_simple) Unsupported("not", item.path);
+}
+
+bool SchemaReader::ExcludeValue(element value, SchemaNode& node) const {
+  if (node.values) {
+    std::erase_if(*node.values, [&](element other) {
+      return TypeOf(other) == TypeOf(value) && simdjson::minify(other) == simdjson::minify(value);
+    });
+    // Numbers, lists and objects may be equal though they are written differently.
+    return (TypeOf(value) & (kInteger | kFraction | kArray | kObject)) == 0 ||
+           std::ranges::none_of(*node.values,
+                                [&](element other) { return (TypeOf(other) == TypeOf(value)); });
+  }
+  const SchemaType type = TypeOf(value);
+  if ((node.types & type) == 0) return true;
+  if (type == kNull) {
+    node.types &= ~kNull;
+    return true;
+  }
+  if (type != kString) return false;
+  node.patterns.push_back(AllTextsBut(value.get_string().value()));
+  return true;
 }
 
 void SchemaReader::ReadTypes(const SchemaItem& item, SchemaNode& node) {
@@ -335,6 +412,7 @@ void SchemaReader::ReadStrings(const SchemaItem& item, SchemaNode& node) {
 void SchemaReader::ReadArrays(const SchemaItem& item, SchemaNode& node) {
   if (const auto value = Count(item, "minItems")) node.min_items = std::max(node.min_items, *value);
   if (const auto value = Count(item, "maxItems")) node.max_items = std::min(node.max_items, *value);
+  if (IsTrue(Find(item.schema, "uniqueItems"))) node.unique_items = true;
   SchemaNode::ArraySource source;
   // Before 2020-12 a list of `items` was what prefixItems is now.
   auto items = Find(item.schema, "items");
@@ -394,27 +472,15 @@ void SchemaReader::ReadObjects(const SchemaItem& item, SchemaNode& node) {
 }
 
 void SchemaReader::NoteUnsupported(const SchemaItem& item) {
-  static constexpr std::string_view kUnsupported[] = {"not",
-                                                      "if",
-                                                      "dependentSchemas",
-                                                      "dependentRequired",
-                                                      "dependencies",
-                                                      "contains",
-                                                      "minContains",
-                                                      "maxContains",
-                                                      "$dynamicRef",
-                                                      "$recursiveRef",
-                                                      "unevaluatedItems"};
+  static constexpr std::string_view kUnsupported[] = {
+      "if",          "dependentSchemas", "dependentRequired", "dependencies",  "contains",
+      "minContains", "maxContains",      "$dynamicRef",       "$recursiveRef", "unevaluatedItems"};
   for (const std::string_view key : kUnsupported) {
     if (Find(item.schema, key)) Unsupported(std::string(key), item.path);
   }
   // One property more than those that are named is never written unless it is asked for.
   const auto unevaluated = Find(item.schema, "unevaluatedProperties");
   if (unevaluated && !IsFalse(unevaluated)) Unsupported("unevaluatedProperties", item.path);
-  if (IsTrue(Find(item.schema, "uniqueItems"))) {
-    const auto max_items = Count(item, "maxItems");
-    if (!max_items || *max_items > 1) Unsupported("uniqueItems", item.path);
-  }
 }
 
 }  // namespace baleen::grammar

@@ -56,6 +56,7 @@ struct SchemaNode {
   size_t min_length = 0, max_length = kUnlimited;
   std::vector<Dfa> patterns;  // of formats too
   size_t min_items = 0, max_items = kUnlimited;
+  bool unique_items = false;
   std::vector<ArraySource> arrays;
   size_t min_properties = 0, max_properties = kUnlimited;
   std::set<std::string> required;
@@ -84,6 +85,9 @@ class SchemaReader {
   void ReadStrings(const SchemaItem& item, SchemaNode& node);
   void ReadArrays(const SchemaItem& item, SchemaNode& node);
   void ReadObjects(const SchemaItem& item, SchemaNode& node);
+  // Of `not`: nothing at all, types, and values of types that can be told apart by text.
+  void Exclude(const SchemaItem& item, SchemaNode& node);
+  bool ExcludeValue(simdjson::dom::element value, SchemaNode& node) const;
   void NoteUnsupported(const SchemaItem& item);
 
   simdjson::dom::element root_;

@@ -1,4 +1,4 @@
-"""Fifty bounded JSON Schemas: whatever a model says within one of them comes to an end."""
+"""More than fifty bounded JSON Schemas: whatever a model says within one of them comes to an end."""
 import datetime
 import enum
 import typing
@@ -74,7 +74,14 @@ class Point(pydantic.BaseModel):
         return schema
 
 
-PYDANTIC = [Step, Maths, Person, Cat, Dog, Owner]
+class Palette(pydantic.BaseModel):
+    """What pydantic makes of sets and of keys out of a list: uniqueItems and propertyNames."""
+    colors: set[Color] = pydantic.Field(min_length=1)
+    flags: set[bool]
+    weights: dict[typing.Literal["a", "b"], typing.Annotated[int, pydantic.Field(ge=0, le=9)]]
+
+
+PYDANTIC = [Step, Maths, Person, Cat, Dog, Owner, Palette]
 
 # As servers of the Model Context Protocol state what their tools take.
 MCP = [
@@ -90,6 +97,14 @@ MCP = [
     obj({"url": {"type": "string", "format": "uri", "maxLength": 30},
          "raw": B, "max_length": {"anyOf": [I, N]}}, ["url"]),
     obj({"entities": arr(obj({"name": S, "kind": S, "notes": arr(S, 0, 1)}), 1, 1)}),
+]
+
+# As zod's converters write what may be missing, and what nothing is.
+ZOD = [
+    obj({"name": {"anyOf": [{"not": {}}, S]}, "mode": {"enum": ["r", "w"]}}),
+    {"type": "object", "propertyNames": {"enum": ["x", "y"]}, "additionalProperties": I},
+    arr({"enum": ["a", "b", "c", 1, 2]}, 2, 4, uniqueItems=True),
+    obj({"word": {"type": "string", "maxLength": 2, "not": {"enum": ["", "no"]}}}),
 ]
 
 PLAIN = [
@@ -124,5 +139,5 @@ PLAIN = [
      "$ref": "#/$defs/list"},
 ]
 
-SCHEMAS = [*(model.model_json_schema() for model in PYDANTIC), Point.bounded(), *MCP, *PLAIN]
-assert len(SCHEMAS) == 50, len(SCHEMAS)
+SCHEMAS = [*(model.model_json_schema() for model in PYDANTIC), Point.bounded(), *MCP, *ZOD, *PLAIN]
+assert len(SCHEMAS) == 55, len(SCHEMAS)
