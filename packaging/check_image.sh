@@ -1,40 +1,75 @@
 #!/usr/bin/env bash
-# The second stage of packaging/Dockerfile where no Docker engine runs: the same steps in a root that
-# debootstrap makes, and SageMaker's contract by a client.
+# packaging/Dockerfile where no Docker engine runs: its steps in roots that debootstrap makes, and
+# SageMaker's contract by a client.
 #
-#   packaging/check_image.sh PACKAGE.deb MODEL FOLDER
+#   packaging/check_image.sh MODEL FOLDER [PACKAGE.deb]
 #
-# Needs root, debootstrap and a Debian mirror (that of this machine's apt); exits 77 without. The
-# first stage, which builds the package, is what ./test does on a Debian 12 machine.
+# Both stages: FOLDER/build gets what the first needs and makes the package, FOLDER/image is the image.
+# With PACKAGE.deb (`cpack -G DEB`) only the second. Roots that are there already are used again.
+# Needs root, debootstrap and a Debian mirror (that of this machine's apt); exits 77 without. What the
+# first stage compiles it compiles with CMAKE_CXX_COMPILER_LAUNCHER, if that is set.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
-package=$(realpath "$1") model=$(realpath "$2") root=$(realpath -m "$3")
+model=$(realpath "$1") folder=$(realpath -m "$2") package=${3:+$(realpath "$3")}
 [ "$(id -u)" -eq 0 ] || { echo "this needs root"; exit 77; }
 command -v debootstrap >/dev/null || { echo "debootstrap is not installed"; exit 77; }
+mkdir -p "$folder"
+mounted=()
+trap '[ ${#mounted[@]} -eq 0 ] || umount "${mounted[@]}"' EXIT
 
-if [ ! -e "$root/etc/debian_version" ]; then
-  mirror=$(apt-get indextargets --format '$(SITE)' 'Suite: bookworm' | head -n 1)
-  debootstrap --variant=minbase bookworm "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 || {
-    echo "debootstrap found no mirror: $(tail -n 1 "$root.log")"
-    exit 77
-  }
+# make_root NAME: FOLDER/NAME is a bare Debian 12 that reaches this machine's mirror.
+make_root() {
+  local root=$folder/$1 mirror file
+  if [ ! -e "$folder/base/etc/debian_version" ]; then
+    mirror=$(apt-get indextargets --format '$(SITE)' 'Suite: bookworm' | head -n 1)
+    debootstrap --variant=minbase bookworm "$folder/base" ${mirror:+"$mirror"} \
+      >"$folder/base.log" 2>&1 || {
+      echo "debootstrap found no mirror: $(tail -n 1 "$folder/base.log")"
+      exit 77
+    }
+  fi
+  [ -e "$root/etc/debian_version" ] || cp -a "$folder/base" "$root"
+  for file in sources.list apt.conf.d; do  # whatever this machine's apt needs to reach its mirror
+    [ -e "/etc/apt/$file" ] && cp -rT "/etc/apt/$file" "$root/etc/apt/$file"
+  done
+  cp -rT /etc/apt/sources.list.d "$root/etc/apt/sources.list.d" 2>/dev/null
+  cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null
+  mount --bind /proc "$root/proc" && mounted+=("$root/proc")
+}
+
+# run_steps NAME STAGE: the RUN lines of a stage, taken from the Dockerfile itself, so that they cannot
+# differ. STAGE is what stands behind FROM.
+run_steps() {
+  local stage step count=0 directory
+  stage=$(awk -v from="FROM $2" '/^FROM /{inside = $0 == from} inside' packaging/Dockerfile)
+  directory=$(sed -n 's/^WORKDIR //p' <<<"$stage")
+  while IFS= read -r step; do
+    echo "$1: $step"
+    chroot "$folder/$1" sh -c "cd '${directory:-/}' && $step" </dev/null || { echo "the step failed"; exit 1; }
+    count=$((count + 1))
+  done < <(sed -e :a -e '/\\$/{N; s/\\\n */ /; ta' -e '}' <<<"$stage" | sed -n 's/^RUN //p')
+  [ "$count" -gt 0 ] || { echo "no steps in the Dockerfile for $2"; exit 1; }
+}
+
+if [ -z "$package" ]; then
+  make_root build
+  rm -rf "$folder/build/source" "$folder/build/package"
+  mkdir "$folder/build/source"  # WORKDIR, and COPY of what .dockerignore leaves
+  git ls-files -z | tar --null -T - -c | tar -x -C "$folder/build/source" --no-same-owner || exit
+  run_steps build "debian:12 AS build"
+  package=$(ls "$folder"/build/package/*.deb) || { echo "the first stage made no package"; exit 1; }
 fi
-for file in sources.list apt.conf.d; do  # whatever this machine's apt needs to reach its mirror
-  [ -e "/etc/apt/$file" ] && cp -rT "/etc/apt/$file" "$root/etc/apt/$file"
-done
-cp -rT /etc/apt/sources.list.d "$root/etc/apt/sources.list.d" 2>/dev/null
-cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null
 
-# The steps, taken from the Dockerfile itself, so that they cannot differ.
-steps=$(sed -n '/^FROM debian:12$/,$p' packaging/Dockerfile |
-  sed -n '/^RUN /,/[^\\]$/p' | sed 's/^RUN //; s/\\$//' | tr '\n' ' ')
-[ -n "$steps" ] || { echo "no steps in the Dockerfile"; exit 1; }
-cp "$package" "$root/tmp/"
+make_root image
+root=$folder/image
 chroot "$root" userdel baleen 2>/dev/null
-chroot "$root" sh -c "$steps" || { echo "the steps failed"; exit 1; }
+cp "$package" "$root/tmp/"
+run_steps image debian:12
+for tool in g++ cmake; do
+  [ ! -e "$root/usr/bin/$tool" ] || { echo "the image has $tool"; exit 1; }
+done
 mkdir -p "$root/opt/ml/model"
 cp -L "$model"/* "$root/opt/ml/model/"
-mount --bind /proc "$root/proc" && trap 'umount "$root/proc"' EXIT
 
 user=$(sed -n 's/^USER //p' packaging/Dockerfile)
 environment=$(sed -n 's/^ENV //p' packaging/Dockerfile)
