@@ -50,6 +50,9 @@ struct Request {
   size_t prompt_logprobs_from = 1;         // ... from this one on; what stands before may be reused
   std::vector<int32_t> logprob_token_ids;  // with num_logprobs: always among the alternatives
   bool skip_special_tokens = true;         // in the text
+  // For measuring: so many of the prompt's first tokens, fewer than all, are not computed; their
+  // latent rows are small random numbers. A step costs what it would; the answer means nothing.
+  size_t assumed_tokens = 0;
   // What the answer must look like, by Engine::CompileGrammar of the same engine: only tokens that
   // lead there are sampled. The answer ends where nothing could follow.
   std::shared_ptr<const Grammar> grammar;
@@ -93,7 +96,7 @@ struct Completion {
   std::vector<GeneratedToken> prompt;  // with num_prompt_logprobs
   FinishReason finish_reason = FinishReason::kStop;
   size_t prompt_tokens = 0;
-  size_t cached_tokens = 0;    // of the prompt: taken from the prefix cache, not computed
+  size_t cached_tokens = 0;    // of the prompt: in the prefix cache or assumed, not computed
   double queue_seconds = 0;    // from submission to the start of work
   double prefill_seconds = 0;  // from the start of work to the first token
   double decode_seconds = 0;   // from then to the last token

@@ -64,6 +64,9 @@ void PrintTable(const ModelInfo& info, const ThroughputOptions& options, const R
   row(fmt::format("prefill {}{}", options.prompt_tokens, batch), result.prefill);
   row(fmt::format("decode {} at {}{}", options.generate_tokens, options.context_tokens, batch),
       result.decode);
+  if (options.assume_context) {
+    Print("The context was not read: its latent rows are random numbers.\n");
+  }
 }
 
 // What the memory limit costs; nothing without one.
@@ -111,18 +114,29 @@ Json ToJson(const ModelInfo& info, const ThroughputOptions& options, const Roof&
   const auto spread = [](const std::vector<ThroughputRun>& runs, double ThroughputRun::*figure) {
     return ToJson(SpreadOfRuns(runs, figure));
   };
+  const auto work = [](const std::vector<ThroughputRun>& runs) -> Json {
+    return {
+        {"bytes_per_token", SpreadOfRuns(runs, &ThroughputRun::bytes_per_token).median},
+        {"operations_per_token", SpreadOfRuns(runs, &ThroughputRun::operations_per_token).median}};
+  };
   return {{"model", info.name},
+          {"quantization", info.quantization},
+          {"layers", info.num_layers},
+          {"weight_bytes", info.weight_bytes},
+          {"cache_bytes_per_token", info.cache_bytes_per_token},
           {"isa", info.isa},
           {"threads", info.num_threads},
           {"prompt", options.prompt_tokens},
           {"generate", options.generate_tokens},
           {"context", options.context_tokens},
+          {"assumed_context", options.assume_context},
           {"batch", options.batch_size},
           {"repeat", options.num_repeats},
           {"prefill_tokens_per_s", spread(result.prefill, &ThroughputRun::tokens_per_s)},
           {"decode_tokens_per_s", spread(result.decode, &ThroughputRun::tokens_per_s)},
           // Counted, not measured: what decoding one token reads.
           {"bytes_per_token", SpreadOfRuns(result.decode, &ThroughputRun::bytes_per_token).median},
+          {"work", {{"prefill", work(result.prefill)}, {"decode", work(result.decode)}}},
           {"roofline_share",
            {{"prefill", spread(result.prefill, &ThroughputRun::roofline_share)},
             {"decode", spread(result.decode, &ThroughputRun::roofline_share)}}},
@@ -201,6 +215,8 @@ void AddBench(CommandLine& program) {
         "Tokens in the context when decoding begins; 0: only the one that an answer must follow; "
         "default: as --prompt",
         0);
+  verb.AddSwitch("--assume-context", flags->run.assume_context,
+                 "Fill that context with random latent rows instead of reading it");
   count("--batch", flags->run.batch_size, 1024, "Sequences computed together; default: 1");
   count("--repeat", flags->run.num_repeats, 1000, "Runs after the warm-up; default: 5");
   verb.AddSwitch("--json", flags->json, "Print a JSON object");

@@ -15,6 +15,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Of a prompt: enough to read every expert and to wake every thread.
+constexpr size_t kWarmUpTokens = 512;
+
 // Sequences of a batch start one after the other; the first may generate this much longer.
 size_t StaggerTokens(const ThroughputOptions& options) {
   return options.batch_size == 1 ? 0 : 32 * options.batch_size;
@@ -35,6 +38,8 @@ ThroughputRun RunBetween(const Mark& begin, const Mark& end, size_t num_tokens) 
   run.tokens_per_s = tokens / seconds;
   run.bytes_per_token =
       static_cast<double>(end.work.weight_bytes - begin.work.weight_bytes) / tokens;
+  run.operations_per_token =
+      static_cast<double>(end.work.operations - begin.work.operations) / tokens;
   run.roofline_share = (end.work.roof_seconds - begin.work.roof_seconds) / seconds;
   if (const uint64_t uses = end.work.expert_uses - begin.work.expert_uses; uses > 0) {
     run.expert_hit_rate = static_cast<double>(end.work.expert_hits - begin.work.expert_hits) /
@@ -110,13 +115,13 @@ class ThroughputRunner {
   ThroughputRunner(Engine& engine, const ThroughputOptions& options)
       : engine_(engine), options_(options), random_(options.seed) {}
 
-  ThroughputRun Prefill() {
-    const std::vector<Request> requests = MakeRequests(options_.prompt_tokens, 1);
+  ThroughputRun Prefill(size_t prompt_tokens) {
+    const std::vector<Request> requests = MakeRequests(prompt_tokens, 1);
     const Mark begin = MarkNow(engine_);
     std::vector<std::shared_ptr<Generation>> generations;
     for (const Request& request : requests) generations.push_back(engine_.Submit(request));
     for (const auto& generation : generations) generation->Wait();
-    return RunBetween(begin, MarkNow(engine_), options_.prompt_tokens * options_.batch_size);
+    return RunBetween(begin, MarkNow(engine_), prompt_tokens * options_.batch_size);
   }
 
   ThroughputRun Decode() {
@@ -127,6 +132,9 @@ class ThroughputRunner {
         std::make_shared<DecodeWindow>(engine_, batch_size, options_.generate_tokens * batch_size);
     std::vector<Request> requests = MakeRequests(options_.context_tokens, max_tokens);
     for (size_t i = 0; i < batch_size; ++i) {
+      if (options_.assume_context) {
+        requests[i].assumed_tokens = requests[i].prompt_token_ids.size() - 1;
+      }
       window->Add(engine_.Submit(std::move(requests[i]), [=](const Chunk& chunk) {
         if (!chunk.tokens.empty()) window->OnTokens(i, chunk.tokens.size(), max_tokens);
       }));
@@ -167,7 +175,8 @@ Throughput MeasureThroughput(Engine& engine, const ThroughputOptions& options) {
   Throughput result;
   for (size_t i = 0; i <= options.num_repeats; ++i) {
     if (options.cancelled && options.cancelled()) Throw(ErrorCode::kCancelled, "interrupted");
-    const ThroughputRun prefill = runner.Prefill();
+    const ThroughputRun prefill = runner.Prefill(
+        i == 0 ? std::min(options.prompt_tokens, kWarmUpTokens) : options.prompt_tokens);
     const ThroughputRun decode = runner.Decode();
     if (options.on_progress) options.on_progress(i + 1, options.num_repeats + 1);
     if (i == 0) continue;  // pages were loaded and threads woken

@@ -20,6 +20,8 @@ struct ThroughputOptions {
   size_t generate_tokens = 64;  // of an answer, for decode
   // In the context before the first decoded token. 0 is 1: an answer follows at least one token.
   size_t context_tokens = 512;
+  // All of that context but its last token is assumed (Request::assumed_tokens), not computed.
+  bool assume_context = false;
   size_t batch_size = 1;  // sequences together
   size_t num_repeats = 5;
   uint64_t seed = 1;
@@ -34,6 +36,7 @@ size_t ContextFor(const ThroughputOptions& options);
 struct ThroughputRun {
   double tokens_per_s = 0;     // of all sequences together
   double bytes_per_token = 0;  // weights and cache rows read
+  double operations_per_token = 0;
   double roofline_share = 0;   // time at the machine's roof / time taken; 0: no roof was measured
   double expert_hit_rate = 1;  // of experts that layers computed with, those that memory had
   double disk_bytes_per_token = 0;  // read for the others
@@ -49,8 +52,9 @@ struct Throughput {
   std::vector<ThroughputRun> decode;
 };
 
-// A run of each kind to warm up, then num_repeats of both in turn. Call Engine::MeasureRoof first
-// for roofline_share. Errors: as Engine::Submit and Generation::Wait; kCancelled.
+// A run of each kind to warm up, with 512 tokens of a prompt at most, then num_repeats of both in
+// turn. Call Engine::MeasureRoof first for roofline_share. Errors: as Engine::Submit and
+// Generation::Wait; kCancelled.
 Throughput MeasureThroughput(Engine& engine, const ThroughputOptions& options);
 
 // The middle of the values and their ends; at least one value.

@@ -67,6 +67,31 @@ TEST(Throughput, DecodesFromAnEmptyContextAfterOneToken) {
   EXPECT_EQ(ContextFor(options), 1 + 5 + 1u);
 }
 
+TEST(Throughput, WarmsUpWithAPartOfALongPrompt) {
+  FakeEngine engine;
+  ThroughputOptions options;
+  options.prompt_tokens = 700;
+  options.num_repeats = 1;
+  const Throughput result = MeasureThroughput(engine, options);
+  ASSERT_EQ(engine.submitted.size(), 4u);
+  EXPECT_EQ(engine.submitted[0].prompt_token_ids.size(), 512u);
+  EXPECT_EQ(engine.submitted[2].prompt_token_ids.size(), 700u);
+  EXPECT_DOUBLE_EQ(result.prefill[0].bytes_per_token, 10);
+}
+
+TEST(Throughput, AssumesAllOfAContextButItsLastToken) {
+  FakeEngine engine;
+  ThroughputOptions options;
+  options.prompt_tokens = 20;
+  options.context_tokens = 7;
+  options.assume_context = true;
+  options.num_repeats = 1;
+  MeasureThroughput(engine, options);
+  ASSERT_EQ(engine.submitted.size(), 4u);
+  EXPECT_EQ(engine.submitted[0].assumed_tokens, 0u) << "a prompt is read";
+  EXPECT_EQ(engine.submitted[1].assumed_tokens, 6u);
+}
+
 TEST(Throughput, RepeatsItsPromptsForASeed) {
   FakeEngine first, second, other;
   ThroughputOptions options;

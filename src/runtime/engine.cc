@@ -288,6 +288,12 @@ std::shared_ptr<Generation> EngineImpl::Submit(Request request, ChunkCallback on
   if (request.prompt_logprobs_from == 0) {
     Throw(ErrorCode::kInvalidArgument, "prompt_logprobs_from must be at least 1");
   }
+  if (request.assumed_tokens > 0 && (request.assumed_tokens >= request.prompt_token_ids.size() ||
+                                     request.num_prompt_logprobs >= 0)) {
+    Throw(ErrorCode::kInvalidArgument,
+          "assumed_tokens must leave a token of the prompt to compute, and goes with no "
+          "num_prompt_logprobs");
+  }
   if (request.prompt_token_ids.size() == info_.max_context_tokens &&
       request.max_tokens != size_t{0}) {
     Throw(ErrorCode::kInvalidArgument,

@@ -35,6 +35,7 @@ GenerationSequence::GenerationSequence(Request request, size_t max_context_token
   priority = request_.priority;
   share_id = request_.share_id;
   cache_salt = request_.cache_salt;
+  assumed_tokens = request_.assumed_tokens;
   if (request_.grammar) {
     auto compiled = std::dynamic_pointer_cast<const grammar::CompiledGrammar>(request_.grammar);
     BALEEN_CHECK(compiled != nullptr);  // no other kind exists

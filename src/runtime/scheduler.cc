@@ -1,6 +1,7 @@
 #include "runtime/scheduler.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -87,7 +88,7 @@ void Scheduler::Attach(Sequence& sequence) {
   const size_t reusable_tokens =
       std::min(sequence.FirstWantedOutput(), sequence.token_ids.size() - 1);
   if (options_.prefix_reuse != PrefixReuse::kNone && sequence.FirstWantedOutput() > 0 &&
-      sequence.routing() == nullptr) {
+      sequence.routing() == nullptr && sequence.assumed_tokens == 0) {
     sequence.cache_key = sequence.cache_salt;
     std::span<const int32_t> reusable(sequence.token_ids);
     if (options_.prefix_reuse == PrefixReuse::kExact) {
@@ -105,10 +106,26 @@ void Scheduler::Attach(Sequence& sequence) {
 // By the whole prompt, where the answer must not depend on what the cache has; else by what is left
 // to compute.
 void Scheduler::ChooseForm(Sequence& sequence) const {
-  const bool whole = options_.prefix_reuse != PrefixReuse::kAll;
+  const bool whole = options_.prefix_reuse != PrefixReuse::kAll && sequence.assumed_tokens == 0;
   const size_t tokens =
       whole ? sequence.num_prompt_tokens : sequence.token_ids.size() - sequence.num_computed;
   sequence.prompt_form = tokens >= kDirectFormMinTokens ? MlaForm::kDirect : MlaForm::kAbsorbed;
+}
+
+// Gives a sequence the rows that it assumes, if it has none. Each byte is 3C, 3D, BC or BD:
+// whatever types the cache has, these are small finite numbers. False if there are no blocks for
+// them.
+bool Scheduler::Assume(Sequence& sequence) {
+  if (sequence.num_computed >= sequence.assumed_tokens) return true;
+  if (!EnsureBlocks(sequence, sequence.assumed_tokens)) return false;
+  for (std::byte* block : sequence.blocks) {
+    for (size_t i = 0; i < pool_.block_bytes(); i += sizeof(uint64_t)) {
+      const uint64_t bytes = (random_.Next() & 0x8181818181818181) | 0x3C3C3C3C3C3C3C3C;
+      std::memcpy(block + i, &bytes, sizeof(bytes));
+    }
+  }
+  sequence.num_computed = sequence.assumed_tokens;
+  return true;
 }
 
 // A free block, at the price of a text that nobody uses or of a sequence that ranks below; null if
@@ -279,6 +296,7 @@ void Scheduler::PlanPrompts(Step& step, size_t max_rows) {
     // Others may have computed more of its text since.
     if (sequence->num_computed == CachedTokens(*sequence)) Attach(*sequence);
     if (WaitsForPrefix(*sequence, step)) continue;
+    if (!Assume(*sequence)) continue;
     if (!sequence->has_own_rows) ChooseForm(*sequence);
     // Rows of one slice are of one form.
     const size_t end = sequence->num_computed < sequence->num_prompt_tokens

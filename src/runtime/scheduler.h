@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "baleen/options.h"
+#include "base/random.h"
 #include "runtime/block_pool.h"
 #include "runtime/prefix_cache.h"
 #include "runtime/sequence.h"
@@ -116,6 +117,7 @@ class Scheduler {
   void Preempt(Sequence& victim);
   void Attach(Sequence& sequence);
   void ChooseForm(Sequence& sequence) const;
+  bool Assume(Sequence& sequence);
   size_t CachedTokens(const Sequence& sequence) const;
   bool HasRoomFor(const Sequence& sequence) const;
   bool EnsureBlocks(Sequence& sequence, size_t tokens);
@@ -131,6 +133,7 @@ class Scheduler {
   std::vector<std::shared_ptr<Sequence>> waiting_;
   std::vector<std::shared_ptr<Sequence>> running_;
   std::map<ShareKey, Share> shares_;  // that have work
+  Random random_{1};                  // for rows that are assumed
   uint64_t num_arrivals_ = 0;
   uint64_t num_admissions_ = 0;
   uint64_t num_prompt_tokens_ = 0;

@@ -275,6 +275,37 @@ TEST_F(SchedulerTest, ExactReuseKnowsTheForms) {
   EXPECT_EQ(cached(ids), 196u);  // the last token is always computed
 }
 
+TEST_F(SchedulerTest, AssumedTokensAreFilledNotComputed) {
+  Open(300, {.max_sequences = 8, .max_prompt_rows = 999, .prefix_reuse = PrefixReuse::kExact});
+  const SequencePtr assumed = Add(Make(400, 404));
+  assumed->assumed_tokens = 399;
+  Step step = RunStep();
+  ASSERT_EQ(step.slices.size(), 1u);
+  EXPECT_EQ(step.slices[0].first_position, 399u);
+  EXPECT_EQ(step.slices[0].num_rows, 1u);
+  EXPECT_EQ(step.slices[0].form, MlaForm::kAbsorbed) << "one row is left, however long the prompt";
+  EXPECT_EQ(assumed->cached, 399u);
+  // Numbers of every type that a cache may have, F32 and BF16 among them: the last byte decides.
+  size_t kinds[4] = {};
+  for (const std::byte* block : assumed->blocks) {
+    for (size_t i = 0; i < pool_->block_bytes(); ++i) {
+      const auto byte = static_cast<unsigned>(block[i]);
+      ASSERT_EQ(byte & 0x7E, 0x3Cu);
+      ++kinds[(byte & 1) + (byte >> 7) * 2];
+    }
+  }
+  for (const size_t count : kinds) EXPECT_GT(count, 1000u);
+  step = RunStep();
+  EXPECT_EQ(step.slices[0].first_position, 400u);
+
+  // Nobody who has the same text gets such rows.
+  const SequencePtr real = Add(std::make_shared<TestSequence>(assumed->token_ids, 500));
+  Finish(assumed);
+  step = RunStep();
+  EXPECT_EQ(real->cached, 0u);
+  EXPECT_EQ(RowsOf(step, *real), real->num_prompt_tokens);
+}
+
 TEST_F(SchedulerTest, SharesGetTheSameTokens) {
   Open(1000, {.max_sequences = 4, .max_prompt_rows = 16});
   std::vector<SequencePtr> crowd;

@@ -56,6 +56,7 @@ class Sequence {
   Priority priority = Priority::kInteractive;
   std::string share_id;
   std::string cache_salt;
+  size_t assumed_tokens = 0;  // of the prompt, whose rows are filled with random numbers instead
 
   // The scheduler's.
   size_t num_computed = 0;  // tokens whose latent rows are in the cache

@@ -745,6 +745,24 @@ TEST(Bench, HasItsKeys) {
   EXPECT_LT(bytes, active_bytes * 1.1 + 72 * model["cache_bytes_per_token"].get<double>());
   EXPECT_TRUE(IsSpread(json["roofline_share"]["prefill"]));
   EXPECT_TRUE(IsSpread(json["roofline_share"]["decode"]));
+  EXPECT_EQ(json["work"]["decode"]["bytes_per_token"], json["bytes_per_token"]);
+  EXPECT_FALSE(json["assumed_context"]);
+}
+
+// A context that is assumed costs what one that was read does, to the row.
+TEST(Bench, AssumesAContext) {
+  const auto bench = [](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {
+        "bench", StoriesModel(), "--prompt", "1",     "--context", "300", "--repeat",
+        "1",     "--generate",   "8",        "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return ParseResult(RunProgram(arguments));
+  };
+  const Json read = bench({}), assumed = bench({"--assume-context"});
+  EXPECT_TRUE(assumed["assumed_context"]);
+  for (const char* figure : {"operations_per_token", "bytes_per_token"}) {
+    EXPECT_EQ(assumed["work"]["decode"][figure], read["work"]["decode"][figure]) << figure;
+  }
 }
 
 }  // namespace

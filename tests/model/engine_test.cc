@@ -289,6 +289,17 @@ TEST(EngineTest, RefusesWhatItCannotDo) {
   EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);
   request.prompt_token_ids.assign(513, 20);
   EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);
+  request.prompt_token_ids = {20, 21};
+  request.assumed_tokens = 2;  // none is left
+  EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);
+  request.assumed_tokens = 1;
+  request.num_prompt_logprobs = 0;
+  EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);
+  request.num_prompt_logprobs = -1;
+  request.max_tokens = 3;
+  request.ignore_eos = true;
+  EXPECT_EQ(engine->Submit(request)->Wait().tokens.size(), 3u);
+  request.assumed_tokens = 0;
   request.prompt_token_ids = {20};
   request.sampling.top_p = 2;
   EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);

@@ -69,7 +69,7 @@ _baleen() {
       ;;
     inspect) flags="$model_flags --tensors --json" ;;
     doctor) flags='--isa --threads --json --help' ;;
-    bench) flags="$model_flags --prompt --generate --context --batch --repeat --json" ;;
+    bench) flags="$model_flags --prompt --generate --context --assume-context --batch --repeat --json" ;;
     convert) flags='--type --threads --json --help' ;;
     evaluate)
       flags="$model_flags --task --file --data --limit --token-ids --context --bos-token-id --output

@@ -85,6 +85,7 @@ complete -c baleen -n '__fish_seen_subcommand_from inspect' -l tensors -d 'A lin
 complete -c baleen -n '__fish_seen_subcommand_from bench' -l prompt -x -d 'Tokens of a prompt'
 complete -c baleen -n '__fish_seen_subcommand_from bench' -l generate -x -d 'Tokens of an answer'
 complete -c baleen -n '__fish_seen_subcommand_from bench' -l context -x -d 'Tokens in the context when decoding begins'
+complete -c baleen -n '__fish_seen_subcommand_from bench' -l assume-context -d 'Fill that context with random rows'
 complete -c baleen -n '__fish_seen_subcommand_from bench' -l batch -x -d 'Sequences computed together'
 complete -c baleen -n '__fish_seen_subcommand_from bench' -l repeat -x -d 'Runs after the warm-up'
 
