@@ -26,6 +26,7 @@ struct QuantizeFlags {
   int32_t group_size = 128;
   std::string method = "gptq";
   std::string order = "activation";
+  std::string small_projections = "bf16";
   bool desc_act = false;
   bool asymmetric = false;
   bool no_scale_search = false;
@@ -67,6 +68,13 @@ QuantizeOptions ToOptions(const QuantizeFlags& flags) {
   r.group_cols = flags.group_size < 0 ? 0 : static_cast<size_t>(flags.group_size);
   r.order = ParseOrder(flags);
   r.damp = flags.damp;
+  if (flags.small_projections != "bf16" && flags.small_projections != "8bit") {
+    Throw(ErrorCode::kInvalidArgument, "--small-projections {}: not one of bf16, 8bit",
+          Quote(flags.small_projections));
+  }
+  if (flags.small_projections == "8bit") {
+    options.small_projections = SmallProjections::kEightBits;
+  }
   options.max_tokens = flags.max_tokens;
   options.num_threads = flags.num_threads;
   options.isa = flags.isa;
@@ -119,6 +127,9 @@ void AddQuantize(CommandLine& program) {
       .Type("NAME");
   verb.Add("--order", flags->order,
            "Of columns: activation, group-aware or natural; default: activation")
+      .Type("NAME");
+  verb.Add("--small-projections", flags->small_projections,
+           "Of attention's latents: bf16, as they are stored, or 8bit; default: bf16")
       .Type("NAME");
   verb.AddSwitch("--desc-act", flags->desc_act,
                  "Form groups in order of activation; such files are slower to read");

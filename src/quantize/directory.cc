@@ -259,10 +259,15 @@ void QuantizedDirectory::JoinShards() const {
 std::string QuantizationConfigJson(const QuantizeOptions& options) {
   const RoundingOptions& r = options.rounding;
   const bool gptq = r.method == QuantizeMethod::kGptq;
-  // Engines that quantize every linear layer they know must be told which ones stay.
-  const Json kept = {
-      {R"(-:.*\.self_attn\.(kv_a_proj_with_mqa|kv_b_proj|q_a_proj)$)", Json::object()},
-      {R"(-:.*\.mlp\.gate$)", Json::object()}};
+  // Engines that quantize every linear layer they know must be told which ones stay, or differ.
+  Json dynamic = {{R"(-:.*\.mlp\.gate$)", Json::object()}};
+  const std::string small = R"(:.*\.self_attn\.(kv_a_proj_with_mqa|kv_b_proj|q_a_proj)$)";
+  if (options.small_projections == SmallProjections::kStored) {
+    dynamic["-" + small] = Json::object();
+  } else if (const RoundingOptions rounding = SmallRounding(options);
+             rounding.scale.bits != r.scale.bits) {
+    dynamic["+" + small] = {{"bits", rounding.scale.bits}};
+  }
   const Json config = {
       {"bits", r.scale.bits},
       {"group_size", r.group_cols == 0 ? int64_t{-1} : static_cast<int64_t>(r.group_cols)},
@@ -275,7 +280,7 @@ std::string QuantizationConfigJson(const QuantizeOptions& options) {
       {"damp_percent", r.damp},
       {"true_sequential", true},
       {"static_groups", gptq && r.order == ColumnOrder::kActivation},
-      {"dynamic", kept},
+      {"dynamic", dynamic},
       {"meta", {{"quantizer", {"baleen:" BALEEN_VERSION}}, {"method", gptq ? "gptq" : "rtn"}}}};
   return config.dump(2);
 }

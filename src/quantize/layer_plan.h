@@ -9,7 +9,7 @@
 #include "formats/gptq.h"
 #include "model/forward.h"
 #include "model/weights.h"
-#include "quantize/gptq.h"
+#include "quantize/quantize.h"
 
 namespace baleen {
 
@@ -17,7 +17,11 @@ namespace baleen {
 struct LinearTarget {
   std::string name;
   const Matrix* matrix = nullptr;
+  RoundingOptions rounding;
 };
+
+// Of the small projections, where they are quantized.
+RoundingOptions SmallRounding(const QuantizeOptions& options);
 
 // Layer l's name in a checkpoint, "model.layers.3.".
 std::string LayerPrefix(size_t l);
@@ -31,10 +35,9 @@ GptqShape ShapeOf(const Matrix& matrix, const RoundingOptions& options);
 size_t NumQuantizedLayers(const Model& model);
 
 // The linear layers of layer l (num_hidden_layers: of MTP module 0) that are quantized where they
-// can be. The router, and the small projections to and from latents (kv_a_proj_with_mqa, kv_b_proj,
-// q_a_proj), stay as stored: all experts and all keys depend on them, and they are hardly any
-// bytes.
-std::vector<LinearTarget> LayerTargets(const LayerWeights& layer, size_t l);
+// can be. The router stays as stored: all experts depend on it.
+std::vector<LinearTarget> LayerTargets(const LayerWeights& layer, size_t l,
+                                       const QuantizeOptions& options);
 
 }  // namespace baleen
 

@@ -63,6 +63,10 @@ double RelativeError(const std::vector<float>& w, const GptqMatrix& rounded, con
   return all > 0 ? hessian.OutputError(changes.data(), rows, table) / all : 0;
 }
 
+bool Wants(const Matrix& matrix, const RoundingOptions& rounding) {
+  return !matrix.empty() && CanQuantize(matrix, rounding);
+}
+
 std::vector<int32_t> EveryRow(size_t rows) {
   std::vector<int32_t> all(rows);
   std::iota(all.begin(), all.end(), 0);
@@ -112,21 +116,18 @@ LayerQuantizer::LayerQuantizer(const Model& model, size_t layer, const QuantizeO
       sink_(std::move(sink)),
       layer_(model.LayerOf(layer)) {}
 
-bool LayerQuantizer::Wants(const Matrix& matrix) const {
-  return !matrix.empty() && CanQuantize(matrix, options_.rounding);
-}
-
 void LayerQuantizer::QuantizeShared(std::span<const std::string> names,
                                     std::span<Matrix* const> matrices, const Hessian& hessian,
-                                    uint64_t tokens, double borrowed) {
-  const GptqPlan plan(hessian, options_.rounding, ctx_.table);
+                                    uint64_t tokens, double borrowed,
+                                    const RoundingOptions& rounding) {
+  const GptqPlan plan(hessian, rounding, ctx_.table);
   for (size_t i = 0; i < names.size(); ++i) {
     Matrix& matrix = *matrices[i];
     const std::vector<float> w = Decode(names[i], matrix, ctx_.table);
     const RoundedMatrix rounded = plan.Round(matrix.rows, w.data());
     const TensorReport report = {
         .name = names[i],
-        .bits = options_.rounding.scale.bits,
+        .bits = rounding.scale.bits,
         .method = rounded.method,
         .error = RelativeError(w, rounded.matrix, hessian, ctx_.table),
         .damp = rounded.damp,
@@ -155,26 +156,47 @@ void LayerQuantizer::QuantizeShared(std::span<const std::string> names,
 void LayerQuantizer::QuantizeAttention(const TokenStream* stream) {
   AttentionWeights& a = layer_.attention;
   const bool has_latent = !a.q_b_proj.empty();
-  Matrix& query = has_latent ? a.q_b_proj : a.q_proj;
-  Hessian query_sums(query.cols), output_sums(a.o_proj.cols);
-  const auto eps = static_cast<float>(model_.config().rms_norm_eps);
+  const bool with_small = options_.small_projections == SmallProjections::kEightBits;
+  const size_t hidden = model_.config().hidden_size;
+  // Of what enters the layer; of both latents; of what the heads give. One of size 0 is of no use.
+  Hessian input_sums(with_small || !has_latent ? hidden : 0);
+  Hessian query_sums(has_latent ? a.q_b_proj.cols : 0);
+  Hessian latent_sums(with_small ? a.kv_b_proj.cols : 0);
+  Hessian output_sums(a.o_proj.cols);
+  // Adds norm(x) of rows that lie `stride` apart.
+  const auto add_normed = [&](Hessian& sums, const float* x, size_t stride, size_t rows,
+                              const float* weight, float eps) {
+    if (sums.size() == 0) return;
+    std::vector<float> normed(rows * sums.size());
+    RmsNorm(x, stride, rows, sums.size(), weight, eps, normed.data(), sums.size(), ctx_);
+    sums.Add(normed.data(), rows, ctx_);
+  };
   const auto add = [&](const LayerTape& tape, size_t rows) {
-    std::vector<float> normed(rows * query.cols);
-    RmsNorm(has_latent ? tape.q_latent : tape.input, query.cols, rows, query.cols,
-            has_latent ? a.q_a_layernorm : layer_.input_layernorm,
-            has_latent ? kLatentNormEps : eps, normed.data(), query.cols, ctx_);
-    query_sums.Add(normed.data(), rows, ctx_);
+    add_normed(input_sums, tape.input, hidden, rows, layer_.input_layernorm,
+               static_cast<float>(model_.config().rms_norm_eps));
+    add_normed(query_sums, tape.q_latent, query_sums.size(), rows, a.q_a_layernorm, kLatentNormEps);
+    add_normed(latent_sums, tape.kv_a, a.kv_a_proj_with_mqa.rows, rows, a.kv_a_layernorm,
+               kLatentNormEps);
     output_sums.Add(tape.attended, rows, ctx_);
   };
   if (stream != nullptr) stream->VisitAttention(l_, layer_, ctx_, add);
   const uint64_t tokens = stream != nullptr ? stream->num_tokens() : 0;
-  const std::string prefix = LayerPrefix(l_) + "self_attn.";
-  const auto quantize = [&](const std::string& name, Matrix& matrix, const Hessian& sums) {
+  const auto quantize = [&](const char* name, Matrix& matrix, const Hessian& sums,
+                            const RoundingOptions& rounding) {
+    const std::string full_name = LayerPrefix(l_) + "self_attn." + name;
     Matrix* const matrices[] = {&matrix};
-    if (Wants(matrix)) QuantizeShared({&name, 1}, matrices, sums, tokens, 0);
+    if (!Wants(matrix, rounding)) return;
+    QuantizeShared({&full_name, 1}, matrices, sums, tokens, 0, rounding);
   };
-  quantize(prefix + (has_latent ? "q_b_proj" : "q_proj"), query, query_sums);
-  quantize(prefix + "o_proj", a.o_proj, output_sums);
+  if (with_small) {
+    const RoundingOptions small = SmallRounding(options_);
+    quantize("q_a_proj", a.q_a_proj, input_sums, small);
+    quantize("kv_a_proj_with_mqa", a.kv_a_proj_with_mqa, input_sums, small);
+    quantize("kv_b_proj", a.kv_b_proj, latent_sums, small);
+  }
+  quantize("q_proj", a.q_proj, input_sums, options_.rounding);
+  quantize("q_b_proj", a.q_b_proj, query_sums, options_.rounding);
+  quantize("o_proj", a.o_proj, output_sums, options_.rounding);
 }
 
 void LayerQuantizer::QuantizeMlp(const std::string& name, MlpWeights& mlp, const Inputs& inputs,
@@ -186,16 +208,17 @@ void LayerQuantizer::QuantizeMlp(const std::string& name, MlpWeights& mlp, const
                ? 0.0
                : std::max(0.0, wanted - static_cast<double>(inputs.rows.size()));
   };
-  if (Wants(mlp.gate_proj)) {
+  const RoundingOptions& rounding = options_.rounding;
+  if (Wants(mlp.gate_proj, rounding)) {
     Hessian sums(mlp.gate_proj.cols);
     sums.AddRows(inputs.x, inputs.rows, ctx);
     const double borrowed = missing(mlp.gate_proj.cols);
     if (borrowed > 0) sums.Blend(*inputs.others, borrowed);
     const std::string names[] = {name + "gate_proj", name + "up_proj"};
     Matrix* const matrices[] = {&mlp.gate_proj, &mlp.up_proj};
-    QuantizeShared(names, matrices, sums, inputs.rows.size(), borrowed);
+    QuantizeShared(names, matrices, sums, inputs.rows.size(), borrowed, rounding);
   }
-  if (!Wants(mlp.down_proj)) return;
+  if (!Wants(mlp.down_proj, rounding)) return;
   Hessian sums(mlp.down_proj.cols);
   const double borrowed = missing(mlp.down_proj.cols);
   const auto add_to = [&](Hessian& target) {
@@ -209,7 +232,7 @@ void LayerQuantizer::QuantizeMlp(const std::string& name, MlpWeights& mlp, const
   }
   const std::string down = name + "down_proj";
   Matrix* const matrices[] = {&mlp.down_proj};
-  QuantizeShared({&down, 1}, matrices, sums, inputs.rows.size(), borrowed);
+  QuantizeShared({&down, 1}, matrices, sums, inputs.rows.size(), borrowed, rounding);
 }
 
 void LayerQuantizer::QuantizeExperts(const Inputs& all) {

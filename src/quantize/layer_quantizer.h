@@ -42,9 +42,9 @@ class LayerQuantizer {
                    kernels::KernelContext& ctx);
   // Quantizes matrices that share their input and puts the results in their place.
   void QuantizeShared(std::span<const std::string> names, std::span<Matrix* const> matrices,
-                      const Hessian& hessian, uint64_t tokens, double borrowed);
+                      const Hessian& hessian, uint64_t tokens, double borrowed,
+                      const RoundingOptions& rounding);
   void QuantizeExperts(const Inputs& all);
-  bool Wants(const Matrix& matrix) const;
 
   const Model& model_;
   size_t l_;

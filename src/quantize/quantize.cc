@@ -115,6 +115,7 @@ std::string Fingerprint(const Checkpoint& checkpoint, const QuantizeOptions& opt
       "{} {} {} {} {} {} {} {} {} {} ", fs::weakly_canonical(checkpoint.path.directory).string(),
       r.scale.bits, r.scale.symmetric, r.scale.search, r.group_cols, static_cast<int>(r.method),
       static_cast<int>(r.order), r.damp, options.max_tokens, options.max_held_out_tokens);
+  all += fmt::format("{} ", static_cast<int>(options.small_projections));
   all += text_sha256 + BALEEN_VERSION;
   for (const auto& entry : fs::directory_iterator(checkpoint.path.directory)) {
     if (!entry.is_regular_file()) continue;
@@ -144,9 +145,9 @@ void Quantizer::CheckCancelled() const {
 // Which tensors become what, before anything is written.
 void Quantizer::Plan() {
   for (size_t l = 0; l < NumQuantizedLayers(model_); ++l) {
-    for (const LinearTarget& target : LayerTargets(model_.LayerOf(l), l)) {
-      const GptqShape shape = ShapeOf(*target.matrix, options_.rounding);
-      if (CanQuantize(*target.matrix, options_.rounding)) {
+    for (const LinearTarget& target : LayerTargets(model_.LayerOf(l), l, options_)) {
+      const GptqShape shape = ShapeOf(*target.matrix, target.rounding);
+      if (CanQuantize(*target.matrix, target.rounding)) {
         directory_.AddQuantized(l, target.name, shape);
         total_ += uint64_t{shape.rows} * shape.cols;
       } else {
@@ -214,7 +215,7 @@ void Quantizer::QuantizeLayer(size_t l) {
   directory_.WriteKeptOfLayer(l, *writer, *checkpoint_.source);
   writer->Finish();
   for (TensorReport& report : layer.TakeReports()) report_.tensors.push_back(std::move(report));
-  for (const LinearTarget& target : LayerTargets(stored, l)) {
+  for (const LinearTarget& target : LayerTargets(stored, l, options_)) {
     ReleasePages(*target.matrix);
   }
 }

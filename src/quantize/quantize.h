@@ -20,8 +20,13 @@
 
 namespace baleen {
 
+// What becomes of attention's projections to and from latents (kv_a_proj_with_mqa, kv_b_proj,
+// q_a_proj): all keys depend on them, and they are hardly any bytes.
+enum class SmallProjections { kStored, kEightBits };
+
 struct QuantizeOptions {
   RoundingOptions rounding;
+  SmallProjections small_projections = SmallProjections::kStored;
   std::optional<CalibrationText> calibration;  // unset: the text that comes with Baleen
   size_t max_tokens = 65536;                   // to calibrate with
   size_t max_held_out_tokens = 16384;          // to measure perplexity on

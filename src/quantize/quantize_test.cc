@@ -86,6 +86,40 @@ TEST_F(QuantizeTest, MakesADirectoryThatOpens) {
             Sha256Hex(ReadFile(kModel + "/tokenizer.json", 1 << 20)));
 }
 
+TEST_F(QuantizeTest, GivesSmallProjectionsEightBits) {
+  const double stored = Quantize(kModel, destination_, Few()).perplexity_after;
+  TearDown();
+  QuantizeOptions options = Few();
+  options.small_projections = SmallProjections::kEightBits;
+  const QuantizeReport report = Quantize(kModel, destination_, options);
+  EXPECT_NEAR(report.perplexity_after / stored, 1, 0.01);  // of 512 tokens
+  size_t num_small = 0;
+  for (const TensorReport& tensor : report.tensors) {
+    const bool small =
+        tensor.name.ends_with(".kv_a_proj_with_mqa") || tensor.name.ends_with(".kv_b_proj");
+    num_small += small;
+    EXPECT_EQ(tensor.bits, small ? 8u : 4u) << tensor.name;
+    // Steps of 8 bits are 17 times as small as of 4, so their error's square is 289 times.
+    EXPECT_EQ(tensor.error < 1e-4, small) << tensor.name << " " << tensor.error;
+  }
+  EXPECT_EQ(num_small, 12u);
+
+  const Checkpoint checkpoint = OpenCheckpoint(destination_);
+  EXPECT_EQ(checkpoint.source->Find("model.layers.0.self_attn.kv_b_proj.weight"), nullptr);
+  EXPECT_NE(checkpoint.source->Find("model.layers.0.self_attn.o_proj.weight"), nullptr);
+  const JsonDocument config =
+      JsonDocument::Parse(ReadFile(destination_ + "/quantize_config.json", 1 << 20), "config");
+  size_t overrides = 0;
+  const simdjson::dom::object dynamic = config.object()["dynamic"].get_object().value();
+  for (const auto& [pattern, value] : dynamic) {
+    if (!pattern.starts_with("+:")) continue;
+    ++overrides;
+    EXPECT_NE(pattern.find("kv_a_proj_with_mqa|kv_b_proj|q_a_proj"), std::string_view::npos);
+    EXPECT_EQ(value["bits"].get_int64().value(), 8);
+  }
+  EXPECT_EQ(overrides, 1u);
+}
+
 TEST_F(QuantizeTest, GoesOnWhereItWasInterrupted) {
   Quantize(kModel, destination_, Few());
   const std::string whole = HashOf(destination_);

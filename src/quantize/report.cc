@@ -160,6 +160,8 @@ std::string ReportJson(const QuantizeReport& report, const QuantizeOptions& opti
       {"bytes_after", report.bytes_after},
       {"method", Name(r.method)},
       {"bits", r.scale.bits},
+      {"small_projections_bits",
+       options.small_projections == SmallProjections::kEightBits ? Json(8) : Json(nullptr)},
       {"group_size", r.group_cols == 0 ? int64_t{-1} : static_cast<int64_t>(r.group_cols)},
       {"symmetric", r.scale.symmetric},
       {"scale_search", r.scale.search},
@@ -221,9 +223,10 @@ std::string ReportHtml(const QuantizeReport& report, const QuantizeOptions& opti
                         flag ? " class=\"flag\"" : "", Escape(t.name), t.bits, Name(t.method),
                         t.error, t.tokens, t.borrowed_tokens, t.damp);
   }
-  html +=
-      "</table>\n<h2>Kept as stored</h2>\n<p>Embeddings, norms, routers, small projections of "
-      "the attention, the head";
+  html += "</table>\n<h2>Kept as stored</h2>\n<p>Embeddings, norms, routers, the head";
+  if (options.small_projections == SmallProjections::kStored) {
+    html += ", small projections of the attention";
+  }
   for (const std::string& name : report.kept) html += ", " + Escape(name);
   return html + "</p>\n";
 }

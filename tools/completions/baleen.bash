@@ -76,7 +76,7 @@ _baleen() {
         --json"
       ;;
     quantize)
-      flags='--bits --group-size --method --order --desc-act --asymmetric --no-scale-search --damp
+      flags='--bits --group-size --method --order --small-projections --desc-act --asymmetric --no-scale-search --damp
         --calibration --max-tokens --threads --isa --json --help'
       ;;
     train)
