@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Baleen, llama.cpp and its fork on one GGUF file, in turn in one run.
 
-    bench/compare_llama.py MODEL.gguf [--threads 2] [--rounds 2] [--markdown FILE] [--plot FILE.svg]
+    bench/compare_llama.py MODEL.gguf [--threads 2] [--rounds 2] [--markdown FILE]
 
 MODEL.gguf is what `baleen convert --type q4_0` writes. bench/llama_peer.py names the bindings that
 the peers come from; one that is not installed is left out, and so are cases that --cases does not
 name. Cases: `prefill N`, `decode N` (one sequence, N tokens in its context), `batch N` (N sequences
 of --batch-context tokens that decode together), `serve N` (the same as N streams of `baleen serve`,
-sampled and sent, and `batch N` of the peers, which sample nothing). llama.cpp does not really read a long context before it decodes
-at its end: its cache is filled with the rows of a short one, over and over, which cost the same.
+sampled and sent, and `batch N` of the peers, which sample nothing). Neither Baleen nor llama.cpp
+really reads a context before it decodes at its end: Baleen's rows are random numbers
+(`--assume-context`), llama.cpp's those of a short one, over and over. They cost the same.
 
 With --lock FILE each measurement holds that file's lock, for machines on which others work too.
 Prints tokens per second as median (min to max), our share of the roof (docs/performance.md) and the
@@ -20,6 +21,7 @@ import contextlib
 import ctypes
 import fcntl
 import json
+import os
 import pathlib
 import random
 import statistics
@@ -176,24 +178,54 @@ def measure_served(model, size, threads, lock, batch_context):
     return json.loads(result.stdout)["tokens_per_s"]
 
 
+def bench_baleen(model, kind, size, threads, batch_context):
+    """What `baleen bench --json` says of one case, and `peak_rss_bytes` of the process."""
+    shape = {"prefill": ["--prompt", size, "--context", 1, "--generate", 1],
+             "decode": ["--prompt", 1, "--context", size, "--generate", GENERATE,
+                        "--assume-context"],
+             "batch": ["--prompt", 1, "--context", batch_context, "--generate", GENERATE,
+                       "--batch", size, "--assume-context"]}[kind]
+    command = [PROGRAM, "bench", model, "--json", "--repeat", 1, "--threads", threads, *shape]
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE)
+    report = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"baleen bench failed on {kind} {size}")
+    return json.loads(report) | {"peak_rss_bytes": usage.ru_maxrss * 1024}
+
+
 def measure_baleen(model, kind, size, threads, lock, batch_context):
-    """(tokens per second, share of the roof, the roof)"""
+    """(tokens per second, share of the roof, bench_baleen's report)"""
     if kind == "serve":
         served = measure_served(model, size, threads, lock, batch_context)
-        speed, share, roof = measure_baleen(model, "batch", size, threads, lock, batch_context)
+        speed, share, report = measure_baleen(model, "batch", size, threads, lock, batch_context)
         print(f"served {served:.1f}, without a server {speed:.1f}", file=sys.stderr, flush=True)
-        return served, share * served / speed, roof
-    shape = {"prefill": ["--prompt", size, "--context", 1, "--generate", 1],
-             "decode": ["--prompt", 1, "--context", size, "--generate", GENERATE],
-             "batch": ["--prompt", 1, "--context", batch_context, "--generate", GENERATE,
-                       "--batch", size]}[kind]
-    command = [PROGRAM, "bench", model, "--json", "--repeat", 1, "--threads", threads, *shape]
+        return served, share * served / speed, report
     with locked(lock):
-        result = subprocess.run([str(part) for part in command], check=True, capture_output=True)
-    report = json.loads(result.stdout)
+        report = bench_baleen(model, kind, size, threads, batch_context)
     part = "prefill" if kind == "prefill" else "decode"
     return (report[f"{part}_tokens_per_s"]["median"], report["roofline_share"][part]["median"],
-            report["roof"])
+            report)
+
+
+def measure_case(model, kind, size, rounds, libraries, threads, lock=None, batch_context=256):
+    """Everybody in turn, `rounds` times: ({name: speeds}, our shares of the roof, our reports)."""
+    speeds = {name: [] for name in ["baleen", *libraries]}
+    shares, reports, failed = [], [], set()
+    for _ in range(rounds):
+        speed, share, report = measure_baleen(model, kind, size, threads, lock, batch_context)
+        speeds["baleen"].append(speed)
+        shares.append(share)
+        reports.append(report)
+        for name in libraries:
+            if name in failed:
+                continue
+            speed = measure_in_child(name, model, kind, size, threads, lock, batch_context)
+            if speed is None:
+                failed.add(name)
+            else:
+                speeds[name].append(speed)
+    return speeds, shares, reports
 
 
 def spread(values):
@@ -223,40 +255,6 @@ class Table:
                 + [spread(speeds[name]) for name in self.libraries] + [ratio]) + " |")
         return "\n".join(lines) + "\n"
 
-    def svg(self):
-        """Speeds beside the roof: for each case a bar for each program, the roof a line."""
-        left, width, bar, gap = 120, 520, 14, 14
-        count = 1 + len(self.libraries)
-        colors = ["#1f6f8b", "#c8963e", "#8c6bb1"]
-        parts, top = [], 30
-        for case, speeds, shares in self.rows:
-            ours = statistics.median(speeds["baleen"])
-            roof = ours / statistics.median(shares) if statistics.median(shares) > 0 else ours
-            parts.append(f'<text x="{left - 8}" y="{top + count * bar / 2 + 4}" '
-                         f'text-anchor="end">{case}</text>')
-            for i, name in enumerate(["baleen", *self.libraries]):
-                if not speeds[name]:
-                    continue
-                speed = statistics.median(speeds[name])
-                length = min(speed / roof, 1.2) * width / 1.2
-                y = top + i * bar
-                parts.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar - 2}" '
-                             f'fill="{colors[i]}"/><text x="{left + length + 4:.1f}" '
-                             f'y="{y + bar - 4}">{speed:.1f}</text>')
-            x = left + width / 1.2
-            parts.append(f'<line x1="{x}" x2="{x}" y1="{top - 2}" y2="{top + count * bar}" '
-                         'stroke="#333" stroke-dasharray="3 2"/>')
-            top += count * bar + gap
-        for i, name in enumerate(["baleen", *self.libraries]):
-            parts.append(f'<rect x="{left + i * 130}" y="6" width="10" height="10" '
-                         f'fill="{colors[i]}"/><text x="{left + i * 130 + 14}" y="15">'
-                         f'{NAMES[name]}</text>')
-        parts.append(f'<text x="{left + width / 1.2}" y="{top + 4}" text-anchor="middle">'
-                     'roof</text>')
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 60}" '
-                f'height="{top + 16}" font-family="sans-serif" font-size="11">'
-                f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n')
-
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -268,7 +266,6 @@ def main():
     parser.add_argument("--libraries", nargs="*", choices=LIBRARIES, default=LIBRARIES)
     parser.add_argument("--lock", help="file to lock while measuring")
     parser.add_argument("--markdown", type=pathlib.Path)
-    parser.add_argument("--plot", type=pathlib.Path)
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     random.seed(1)
@@ -280,30 +277,15 @@ def main():
     table = Table(args.libraries)
     for case in args.cases:
         kind, size = case.split()
-        speeds = {name: [] for name in ["baleen", *args.libraries]}
-        shares, failed = [], set()
-        for _ in range(args.rounds):
-            speed, share, roof = measure_baleen(args.model, kind, int(size), args.threads,
-                                                args.lock, args.batch_context)
-            speeds["baleen"].append(speed)
-            shares.append(share)
-            for name in args.libraries:
-                if name in failed:
-                    continue
-                speed = measure_in_child(name, args.model, kind, int(size), args.threads,
-                                         args.lock, args.batch_context)
-                if speed is None:
-                    failed.add(name)
-                else:
-                    speeds[name].append(speed)
+        speeds, shares, reports = measure_case(args.model, kind, int(size), args.rounds,
+                                               args.libraries, args.threads, args.lock,
+                                               args.batch_context)
         table.add(case, speeds, shares)
         print(f"{case}: " + ", ".join(f"{NAMES[n]} {spread(s)}" for n, s in speeds.items())
-              + f"; roof {roof}", file=sys.stderr, flush=True)
+              + f"; roof {reports[-1]['roof']}", file=sys.stderr, flush=True)
     print(table.markdown(), end="")
     if args.markdown:
         args.markdown.write_text(table.markdown())
-    if args.plot:
-        args.plot.write_text(table.svg())
 
 
 if __name__ == "__main__":
