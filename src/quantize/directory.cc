@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -256,7 +257,18 @@ void QuantizedDirectory::JoinShards() const {
   for (size_t i = 0; i < shards_.size(); ++i) fs::remove(partial_ + "/" + ShardName(i));
 }
 
-std::string QuantizationConfigJson(const QuantizeOptions& options) {
+namespace {
+
+// A pattern of `name`; the experts of a layer, which are all of one shape, share one.
+std::string PatternOf(const std::string& name) {
+  static const std::regex dots(R"(\.)"), expert(R"(experts\\\.\d+)");
+  return std::regex_replace(std::regex_replace(name, dots, R"(\.)"), expert, R"(experts\.\d+)");
+}
+
+}  // namespace
+
+std::string QuantizationConfigJson(const QuantizeOptions& options,
+                                   const std::vector<std::string>& kept) {
   const RoundingOptions& r = options.rounding;
   const bool gptq = r.method == QuantizeMethod::kGptq;
   // Engines that quantize every linear layer they know must be told which ones stay, or differ.
@@ -268,6 +280,7 @@ std::string QuantizationConfigJson(const QuantizeOptions& options) {
              rounding.scale.bits != r.scale.bits) {
     dynamic["+" + small] = {{"bits", rounding.scale.bits}};
   }
+  for (const std::string& name : kept) dynamic["-:" + PatternOf(name) + "$"] = Json::object();
   const Json config = {
       {"bits", r.scale.bits},
       {"group_size", r.group_cols == 0 ? int64_t{-1} : static_cast<int64_t>(r.group_cols)},
@@ -286,6 +299,7 @@ std::string QuantizationConfigJson(const QuantizeOptions& options) {
 }
 
 void QuantizedDirectory::Finish(const std::string& source_directory, const QuantizeOptions& options,
+                                const std::vector<std::string>& kept,
                                 const std::string& report_json,
                                 const std::string& report_html) const {
   if (total_bytes() <= kOneFileBytes) {
@@ -295,9 +309,9 @@ void QuantizedDirectory::Finish(const std::string& source_directory, const Quant
   }
   const std::string config_path = source_directory + "/config.json";
   Json config = Json::parse(ReadFile(config_path, kMaxConfigBytes));
-  config["quantization_config"] = Json::parse(QuantizationConfigJson(options));
+  config["quantization_config"] = Json::parse(QuantizationConfigJson(options, kept));
   WriteFile(partial_ + "/config.json", config.dump(2) + "\n");
-  WriteFile(partial_ + "/quantize_config.json", QuantizationConfigJson(options) + "\n");
+  WriteFile(partial_ + "/quantize_config.json", QuantizationConfigJson(options, kept) + "\n");
   WriteFile(partial_ + "/quantize_report.json", report_json);
   WriteFile(partial_ + "/quantize_report.html", report_html);
   for (const auto& entry : fs::directory_iterator(source_directory)) {

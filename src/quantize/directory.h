@@ -56,9 +56,11 @@ class QuantizedDirectory {
   std::optional<State> LoadState() const;
   void SaveState(size_t next_layer, const std::string& tensors_json, const Values& values) const;
 
-  // Adds everything beside the weights and gives the directory its name.
+  // Adds everything beside the weights and gives the directory its name. `kept`: as in
+  // QuantizationConfigJson.
   void Finish(const std::string& source_directory, const QuantizeOptions& options,
-              const std::string& report_json, const std::string& report_html) const;
+              const std::vector<std::string>& kept, const std::string& report_json,
+              const std::string& report_html) const;
 
   const std::string& partial() const { return partial_; }
   uint64_t source_bytes() const { return source_bytes_; }
@@ -84,8 +86,10 @@ class QuantizedDirectory {
   uint64_t source_bytes_ = 0;
 };
 
-// config.json's quantization_config, which is also quantize_config.json.
-std::string QuantizationConfigJson(const QuantizeOptions& options);
+// config.json's quantization_config, which is also quantize_config.json. `kept` names the linear
+// layers that stay although others of their kind do not (QuantizeReport::kept).
+std::string QuantizationConfigJson(const QuantizeOptions& options,
+                                   const std::vector<std::string>& kept);
 
 }  // namespace baleen
 

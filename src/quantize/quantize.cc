@@ -247,8 +247,8 @@ QuantizeReport Quantizer::Run() {
   report_.bytes_before = directory_.source_bytes();
   report_.bytes_after = directory_.total_bytes();
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  directory_.Finish(checkpoint_.path.directory, options_, ReportJson(report_, options_),
-                    ReportHtml(report_, options_));
+  directory_.Finish(checkpoint_.path.directory, options_, report_.kept,
+                    ReportJson(report_, options_), ReportHtml(report_, options_));
   return std::move(report_);
 }
 

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -84,6 +86,34 @@ TEST_F(QuantizeTest, MakesADirectoryThatOpens) {
   EXPECT_EQ(json.root()["tensors"].get_array().value().size(), report.tensors.size());
   EXPECT_EQ(Sha256Hex(ReadFile(destination_ + "/tokenizer.json", 1 << 20)),
             Sha256Hex(ReadFile(kModel + "/tokenizer.json", 1 << 20)));
+}
+
+// Other engines take a linear layer to be quantized unless a pattern of `dynamic` excludes it.
+TEST_F(QuantizeTest, TellsOtherEnginesWhatStays) {
+  QuantizeOptions options = Few();
+  options.rounding.method = QuantizeMethod::kRtn;
+  const QuantizeReport report = Quantize(kModel, destination_, options);
+  const JsonDocument config =
+      JsonDocument::Parse(ReadFile(destination_ + "/quantize_config.json", 1 << 20), "config");
+  std::vector<std::regex> excluded;
+  const simdjson::dom::object dynamic = config.object()["dynamic"].get_object().value();
+  for (const auto& [pattern, value] : dynamic) {
+    ASSERT_TRUE(pattern.starts_with("-:"));
+    excluded.emplace_back(std::string(pattern.substr(2)));
+  }
+  const auto stays = [&](const std::string& name) {
+    return std::ranges::any_of(excluded, [&](const auto& p) { return std::regex_match(name, p); });
+  };
+  const auto quantized = OpenSafetensors(destination_);
+  size_t linear = 0;
+  for (const std::string& name : OpenSafetensors(kModel)->Names()) {
+    const std::string layer = name.substr(0, name.rfind(".weight"));
+    if (!layer.ends_with("_proj") && !layer.ends_with("_mqa") && !layer.ends_with(".gate"))
+      continue;
+    EXPECT_EQ(stays(layer), quantized->Find(layer + ".qweight") == nullptr) << layer;
+    ++linear;
+  }
+  EXPECT_GT(linear, report.tensors.size());
 }
 
 TEST_F(QuantizeTest, GivesSmallProjectionsEightBits) {
