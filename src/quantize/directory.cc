@@ -5,7 +5,6 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -260,9 +259,22 @@ void QuantizedDirectory::JoinShards() const {
 namespace {
 
 // A pattern of `name`; the experts of a layer, which are all of one shape, share one.
-std::string PatternOf(const std::string& name) {
-  static const std::regex dots(R"(\.)"), expert(R"(experts\\\.\d+)");
-  return std::regex_replace(std::regex_replace(name, dots, R"(\.)"), expert, R"(experts\.\d+)");
+std::string PatternOf(std::string_view name) {
+  constexpr std::string_view kExperts = ".experts.";
+  std::string pattern;
+  for (size_t i = 0; i < name.size(); ++i) {
+    if (name[i] != '.') {
+      pattern += name[i];
+      continue;
+    }
+    pattern += R"(\.)";
+    const size_t end = name.find('.', i + 1);
+    if (name.substr(0, i + 1).ends_with(kExperts) && end != name.npos) {
+      pattern += R"(\d+)";  // instead of the expert's number
+      i = end - 1;
+    }
+  }
+  return pattern;
 }
 
 }  // namespace
