@@ -10,7 +10,7 @@ were run against the server by hand, with a stand-in for the editor:
   Continue d0a3c0b (2026-06): completion by its provider "deepseek", chat by "openai"
 
 Needs tests/server/requirements.txt; exits 77 if that is not installed. Prints a line a check in
-GoogleTest's manner.
+GoogleTest's manner. Where something is drawn a `seed` is added, so that luck decides nothing.
 """
 import json
 import sys
@@ -26,7 +26,7 @@ CHUNK = {"text": "Lily had a dog.\nThe dog was brown.\nIt liked to run.\n" * 6, 
 COMPLETE = {"id_slot": 0, "input_prefix": PREFIX, "input_suffix": SUFFIX, "input_extra": [],
             "prompt": "One day", "n_predict": 40, "n_cmpl": 3, "top_k": 40, "top_p": 0.99,
             "stream": False, "samplers": ["top_k", "top_p", "infill"], "cache_prompt": True,
-            "n_indent": 4, "t_max_prompt_ms": 500, "t_max_predict_ms": 500}
+            "n_indent": 4, "t_max_prompt_ms": 500, "t_max_predict_ms": 500, "seed": 1}
 TOOL = {"type": "function", "function": {
     "name": "run_terminal_command", "description": "Runs a command", "strict": True,
     "parameters": {"type": "object", "required": ["command"], "properties": {
@@ -93,7 +93,7 @@ def check_vscode_agent(chat):
         status, _, text = post(chat, "/v1/chat/completions", {
             "messages": [{"role": "system", "content": "You are an agent."},
                          {"role": "user", "content": "List files"}],
-            "stream": True, "tools": [TOOL], "tool_choice": choice,
+            "stream": True, "tools": [TOOL], "tool_choice": choice, "seed": 1,
             "max_tokens": models[0]["context_length"] // 4})
         assert status == 200, text
         content, calls, reason = "", [], None
@@ -133,7 +133,7 @@ def check_continue_chat(chat):
     names = [model["id"] for model in request(chat, "GET", "/v1/models")[2]["data"]]
     status, _, text = post(chat, "/v1/chat/completions", {
         "messages": [{"role": "user", "content": "Hello"}], "model": names[0], "max_tokens": 24,
-        "stream": True, "stream_options": {"include_usage": True}})
+        "seed": 1, "stream": True, "stream_options": {"include_usage": True}})
     assert status == 200
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     assert "".join(event["choices"][0]["delta"].get("content") or ""
