@@ -26,6 +26,25 @@ constexpr uint64_t kOneFileBytes = uint64_t{256}
 constexpr const char* kStateFile = "/state.safetensors";
 constexpr const char* kFingerprintFile = "/quantizing";
 
+// A pattern of `name`; the experts of a layer, which are all of one shape, share one.
+std::string PatternOf(std::string_view name) {
+  constexpr std::string_view kExperts = ".experts.";
+  std::string pattern;
+  for (size_t i = 0; i < name.size(); ++i) {
+    if (name[i] != '.') {
+      pattern += name[i];
+      continue;
+    }
+    pattern += R"(\.)";
+    const size_t end = name.find('.', i + 1);
+    if (name.substr(0, i + 1).ends_with(kExperts) && end != name.npos) {
+      pattern += R"(\d+)";  // instead of the expert's number
+      i = end - 1;
+    }
+  }
+  return pattern;
+}
+
 // The layer that a tensor belongs to, if it is one of the first `num_layers`.
 std::optional<size_t> LayerOf(std::string_view name, size_t num_layers) {
   constexpr std::string_view kPrefix = "model.layers.";
@@ -255,29 +274,6 @@ void QuantizedDirectory::JoinShards() const {
   writer.Finish();
   for (size_t i = 0; i < shards_.size(); ++i) fs::remove(partial_ + "/" + ShardName(i));
 }
-
-namespace {
-
-// A pattern of `name`; the experts of a layer, which are all of one shape, share one.
-std::string PatternOf(std::string_view name) {
-  constexpr std::string_view kExperts = ".experts.";
-  std::string pattern;
-  for (size_t i = 0; i < name.size(); ++i) {
-    if (name[i] != '.') {
-      pattern += name[i];
-      continue;
-    }
-    pattern += R"(\.)";
-    const size_t end = name.find('.', i + 1);
-    if (name.substr(0, i + 1).ends_with(kExperts) && end != name.npos) {
-      pattern += R"(\d+)";  // instead of the expert's number
-      i = end - 1;
-    }
-  }
-  return pattern;
-}
-
-}  // namespace
 
 std::string QuantizationConfigJson(const QuantizeOptions& options,
                                    const std::vector<std::string>& kept) {
