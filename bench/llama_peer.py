@@ -10,8 +10,6 @@ Both are asked for flash attention; the fork also for its fused experts and repa
 import contextlib
 import os
 
-import numpy
-
 LIBRARIES = ("llama_cpp", "ik_llama_cpp")
 
 
@@ -91,5 +89,7 @@ class Peer:
 
     def logits(self, row):
         """Of a row of the last call."""
+        import numpy  # the bindings need it; who measures Baleen alone does not
+
         pointer = self.api.llama_get_logits_ith(self.context, row)
         return numpy.ctypeslib.as_array(pointer, (self.vocab_size,)).copy()

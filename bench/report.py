@@ -2,7 +2,7 @@
 """Measures what docs/performance.md has a bar for, and writes its table and its roofline plot.
 
     bench/report.py measure MODEL --label NAME [--cases "decode 1" ...] [--rounds 3]
-                            [--libraries llama_cpp ik_llama_cpp] [--machine TEXT]
+                            [--libraries llama_cpp ik_llama_cpp] --machine TEXT
     bench/report.py write
 
 `measure` runs cases of bench/compare_llama.py on a model, and `first token`, and puts each into

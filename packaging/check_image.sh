@@ -9,6 +9,7 @@
 # Needs root, debootstrap and a Debian mirror (that of this machine's apt); exits 77 without. What the
 # first stage compiles it compiles with CMAKE_CXX_COMPILER_LAUNCHER, if that is set.
 set -uo pipefail
+[ $# -ge 2 ] || { sed -n '2,/^set/s/^# \?//p' "$0" >&2; exit 2; }
 cd "$(dirname "$0")/.." || exit
 model=$(realpath "$1") folder=$(realpath -m "$2") package=${3:+$(realpath "$3")}
 [ "$(id -u)" -eq 0 ] || { echo "this needs root"; exit 77; }

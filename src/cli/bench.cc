@@ -64,7 +64,7 @@ void PrintTable(const ModelInfo& info, const ThroughputOptions& options, const R
   row(fmt::format("prefill {}{}", options.prompt_tokens, batch), result.prefill);
   row(fmt::format("decode {} at {}{}", options.generate_tokens, options.context_tokens, batch),
       result.decode);
-  if (options.assume_context) {
+  if (options.assume_context && options.context_tokens > 0) {
     Print("The context was not read: its latent rows are random numbers.\n");
   }
 }
