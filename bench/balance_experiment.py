@@ -2,15 +2,16 @@
 """Does balancing without an auxiliary loss do in small what arXiv:2408.15664 says? Trains one model
 many times and compares.
 
-  bench/balance_experiment.py BALEEN --data TEXT... --output DIR [--separator SEP] [--steps 400]
+  bench/balance_experiment.py BALEEN --data TEXT... --output DIR [--separator SEP] [--steps 1000]
                               [--seeds 3] [--jobs 2] [--only NAME] [--set KEY=VALUE]...
 
 One architecture (64 experts, 4 of them and a shared one for each token, less than 1.5 M active
 parameters), one text, one budget; `bias`, `aux` (alpha 1e-3) and `none` with each seed, `aux` with
 alpha 1e-2 and `bias` with 256 experts once. Runs of one thread each, `--jobs` side by side: losses
 do not depend on either. A bias moves by 5e-3 a step, five times as far as in the paper, because a
-run is so short. A seed sets weights and the order of the text; the
-held-out text is the same always. Runs that are finished in DIR are not run again. `--only`
+run is so short, and comes to rest in the last quarter; the learning rate falls to 0; documents are
+cut to 2,000 bytes, so that a step sees many places of the text (docs/balance.md says what each is
+worth). A seed sets weights and the order of the text; the held-out text is the same always. Runs that are finished in DIR are not run again. `--only`
 leaves out all runs of other names; `--set` changes a key of every run's configuration. Writes
 DIR/results.json, DIR/table.md and DIR/balance.svg.
 """
@@ -56,7 +57,9 @@ def train(options, tokenizer, name, seed, settings, model):
             "separator": options.separator, "output": str(directory), "seed": seed,
             "held_out_share": 0.03, "steps": options.steps, "sequence_length": 256,
             "batch_size": 8, "micro_batch_size": 8, "lr": 3e-3,
-            "warmup_steps": options.steps // 10, "products": "f32", "sequence_alpha": 0, "bias_update_speed": 5e-3,
+            "warmup_steps": options.steps // 10, "min_lr_ratio": 0, "max_document_bytes": 2000,
+            "products": "f32", "sequence_alpha": 0, "bias_update_speed": 5e-3,
+            "bias_decay_share": 0.25,
             "validate_every": 0, "validation_tokens": 10**9, "checkpoint_every": 0, **settings,
             **{key: json.loads(value) for key, value in (s.split("=", 1) for s in options.set)},
         }
@@ -149,7 +152,7 @@ def main():
     parser.add_argument("--data", nargs="+", required=True)
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--separator", default="\n\n\n")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", metavar="NAME")
