@@ -10,6 +10,16 @@ extern const KernelTable kScalarTable;  // ref/: plain loops, the judge of the o
 extern const KernelTable kAvx2Table;    // AVX2, FMA, F16C
 extern const KernelTable kAvx512Table;  // AVX-512 F/BW/DQ/VL and VNNI
 
+// The tables' products of tiles with 8-bit rows. They take the compiler as long as all else in a
+// table, so each has a file: the two are compiled side by side, and a change of one leaves the
+// other.
+namespace avx2 {
+void TileMatMul(const MatMulArgs& args);
+}
+namespace avx512 {
+void TileMatMul(const MatMulArgs& args);
+}
+
 // What AVX512_BF16 does otherwise than kAvx512Table, which it calls for what is not in pairs.
 struct PairKernels {
   decltype(KernelTable::matmul) matmul;

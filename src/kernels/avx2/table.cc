@@ -5,6 +5,6 @@
 
 namespace baleen::kernels {
 
-constexpr KernelTable kAvx2Table = generic::TableOf<avx2::Primitives>("avx2");
+constexpr KernelTable kAvx2Table = generic::TableOf<avx2::Primitives, avx2::TileMatMul>("avx2");
 
 }  // namespace baleen::kernels

@@ -5,6 +5,7 @@
 
 namespace baleen::kernels {
 
-constexpr KernelTable kAvx512Table = generic::TableOf<avx512::Primitives>("avx512");
+constexpr KernelTable kAvx512Table =
+    generic::TableOf<avx512::Primitives, avx512::TileMatMul>("avx512");
 
 }  // namespace baleen::kernels

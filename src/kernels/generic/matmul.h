@@ -17,7 +17,6 @@
 #include "kernels/generic/formats.h"
 #include "kernels/generic/inner_product.h"
 #include "kernels/generic/tile_floats.h"
-#include "kernels/generic/tiles.h"
 #include "kernels/table.h"
 #include "tensor/blocks.h"
 
@@ -155,14 +154,11 @@ void MatMulPlain(const ActivationRows<P>& x, size_t num_rows, const Matrix& w, c
   }
 }
 
-// y[m, n] = x[m] . w[n], written wherever `y` says.
+// y[m, n] = x[m] . w[n], written wherever `y` says; x is not kI8.
 template <typename P>
 void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, const Matrix& w,
               std::byte* scratch, const Output& y) {
-  if (w.tiles.bits != 0) {
-    return type == ActivationType::kI8 ? TileProducts<P>(x, num_rows, w, y)
-                                       : TileFloatProducts<P>(x, num_rows, w, y);
-  }
+  if (w.tiles.bits != 0) return TileFloatProducts<P>(x, num_rows, w, y);
   if (IsBlockType(w.dtype)) {
     const auto multiply = [&](auto x_format) {
       const DecodedTiles<P, decltype(x_format)> tiles{w, scratch};
@@ -182,9 +178,11 @@ void Products(ActivationType type, const ActivationRows<P>& x, size_t num_rows, 
   WithFormat<P>(w.dtype, [&](auto format) { MatMulPlain<P, decltype(format)>(x, num_rows, w, y); });
 }
 
-template <typename P>
+// kTileMatMul is TileMatMul<P> (tiles.h), which is compiled in a file of its own.
+template <typename P, void (*kTileMatMul)(const MatMulArgs&)>
 void MatMul(const MatMulArgs& args) {
   if (args.num_rows == 0) return;
+  if (args.x.type == ActivationType::kI8) return kTileMatMul(args);
   if (args.chained) return ChainedMatMul<P>(args);
   const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
   Products<P>(args.x.type, x, args.num_rows, args.w, args.scratch, {args.y, args.y_stride, 1});

@@ -15,12 +15,12 @@
 
 namespace baleen::kernels::generic {
 
-template <typename P>
+template <typename P, void (*kTileMatMul)(const MatMulArgs&)>
 constexpr KernelTable TableOf(const char* name) {
   return {
       .name = name,
       .bf16_products = false,
-      .matmul = MatMul<P>,
+      .matmul = MatMul<P, kTileMatMul>,
       .matmul_transposed = MatMulTransposed<P>,
       .mla_absorbed = MlaAbsorbed<P>,
       .mla_direct = MlaDirect<P>,

@@ -1,6 +1,7 @@
 // kernels/generic/tile_codes.h: the codes of tiles (tensor/tiles.h) in vectors, for the products of
 // tiles.h and tile_floats.h. A vector is kLanes rows of weights, a tile or half of one; in each
 // lane it has the codes of four columns, a step, one in each byte. A chunk is 32 columns, 8 steps.
+// And the way of such vectors' sums to their outputs.
 #ifndef BALEEN_KERNELS_GENERIC_TILE_CODES_H_
 #define BALEEN_KERNELS_GENERIC_TILE_CODES_H_
 
@@ -9,6 +10,7 @@
 
 #include "kernels/generic/formats.h"
 #include "kernels/generic/inline.h"
+#include "kernels/generic/inner_product.h"
 #include "kernels/matrix.h"
 
 namespace baleen::kernels::generic {
@@ -151,6 +153,31 @@ struct TileVectors {
     }
   }
 };
+
+// Writes sums[m][v], lane by lane the outputs (m, first + v * kLanes + lane), those below
+// `num_outputs`.
+template <typename P, size_t M, size_t V>
+BALEEN_INLINE void WriteVectors(const typename P::F32 (&sums)[M][V], size_t first,
+                                size_t num_outputs, const Output& y) {
+  constexpr size_t kLanes = P::kLanes;
+  for (size_t v = 0; v < V; ++v) {
+    const size_t n = first + v * kLanes;
+    if (n >= num_outputs) return;
+    const size_t count = num_outputs - n < kLanes ? num_outputs - n : kLanes;
+    for (size_t m = 0; m < M; ++m) {
+      float* to = y.data + m * y.m_stride + n * y.n_stride;
+      if (y.n_stride != 1) {
+        float lanes[kLanes];
+        P::Store(lanes, sums[m][v]);
+        for (size_t i = 0; i < count; ++i) to[i * y.n_stride] = lanes[i];
+      } else if (count == kLanes) {
+        P::Store(to, sums[m][v]);
+      } else {
+        P::Store(to, sums[m][v], count);
+      }
+    }
+  }
+}
 
 }  // namespace baleen::kernels::generic
 

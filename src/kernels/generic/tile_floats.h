@@ -11,7 +11,6 @@
 #include "kernels/generic/formats.h"
 #include "kernels/generic/inline.h"
 #include "kernels/generic/tile_codes.h"
-#include "kernels/generic/tiles.h"
 #include "kernels/table.h"
 
 namespace baleen::kernels::generic {

@@ -51,31 +51,6 @@ BALEEN_INLINE void DotSteps(const std::byte* const (&x)[M], size_t col, const Ti
   });
 }
 
-// Writes sums[m][v], lane by lane the outputs (m, first + v * kLanes + lane), those below
-// `num_outputs`.
-template <typename P, size_t M, size_t V>
-BALEEN_INLINE void WriteVectors(const typename P::F32 (&sums)[M][V], size_t first,
-                                size_t num_outputs, const Output& y) {
-  constexpr size_t kLanes = P::kLanes;
-  for (size_t v = 0; v < V; ++v) {
-    const size_t n = first + v * kLanes;
-    if (n >= num_outputs) return;
-    const size_t count = num_outputs - n < kLanes ? num_outputs - n : kLanes;
-    for (size_t m = 0; m < M; ++m) {
-      float* to = y.data + m * y.m_stride + n * y.n_stride;
-      if (y.n_stride != 1) {
-        float lanes[kLanes];
-        P::Store(lanes, sums[m][v]);
-        for (size_t i = 0; i < count; ++i) to[i * y.n_stride] = lanes[i];
-      } else if (count == kLanes) {
-        P::Store(to, sums[m][v]);
-      } else {
-        P::Store(to, sums[m][v], count);
-      }
-    }
-  }
-}
-
 // What a segment's sum begins with: minus the zero points times the sum of x, of which x keeps -8
 // times; DotCodes may have taken a part of the zero point off already.
 template <typename P, size_t kBits>
@@ -297,8 +272,11 @@ void TileProductsAs(const ActivationRows<P>& x, size_t num_rows, const Matrix& w
 }
 
 template <typename P>
-void TileProducts(const ActivationRows<P>& x, size_t num_rows, const Matrix& w, const Output& y) {
-  WithCodeForm(w.tiles, [&](auto form) { TileProductsAs<P, decltype(form)>(x, num_rows, w, y); });
+void TileMatMul(const MatMulArgs& args) {
+  const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
+  WithCodeForm(args.w.tiles, [&](auto form) {
+    TileProductsAs<P, decltype(form)>(x, args.num_rows, args.w, {args.y, args.y_stride, 1});
+  });
 }
 
 }  // namespace baleen::kernels::generic
