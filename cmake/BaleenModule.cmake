@@ -5,9 +5,9 @@
 # the module. New files need no edit here. A main.cc is left to the program that it makes. SHARDS and
 # COST are of its test.
 #
-# The presets with sanitizers and for fuzzing compile several files of a module as one
-# (CMAKE_UNITY_BUILD), so names in unnamed namespaces differ within a module; the release preset
-# compiles each alone, so that each names all that it includes.
+# Most presets compile several files of a module as one (CMAKE_UNITY_BUILD), which halves the
+# compiler's work, so names in unnamed namespaces differ within a module; tsan compiles each alone,
+# so that each names all that it includes.
 
 add_library(baleen_flags INTERFACE)
 target_include_directories(baleen_flags INTERFACE
