@@ -72,14 +72,14 @@ void ThreadPool::ParallelFor(size_t num_tasks, FunctionRef<void(size_t, size_t)>
   task_ = &task;
   num_tasks_ = num_tasks;
   next_task_.store(0, std::memory_order_relaxed);
-  num_busy_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
+  entry_.store(kOpen, std::memory_order_release);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();
   TakeTasks(0);
-  // Every worker must have left TakeTasks before the next call may reuse the shared fields.
-  for (uint32_t busy = num_busy_.load(std::memory_order_acquire); busy != 0;) {
-    busy = AwaitChange(num_busy_, busy);
-  }
+  // Who has entered must leave before the next call may reuse the shared fields. Who has not is not
+  // waited for: its CPU may belong to another program for many milliseconds.
+  uint32_t inside = entry_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+  while (inside != 0) inside = AwaitChange(entry_, inside);
 }
 
 void ThreadPool::ParallelFor(size_t num_first, FunctionRef<void(size_t, size_t)> first,
@@ -110,9 +110,21 @@ void ThreadPool::WorkerLoop(size_t thread) {
   for (;;) {
     seen = AwaitChange(epoch_, seen);
     if (stop_.load(std::memory_order_relaxed)) return;
+    if (!Enter()) continue;
     TakeTasks(thread);
-    if (num_busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) num_busy_.notify_one();
+    if (entry_.fetch_sub(1, std::memory_order_acq_rel) == 1) entry_.notify_one();
   }
+}
+
+bool ThreadPool::Enter() {
+  uint32_t entry = entry_.load(std::memory_order_relaxed);
+  while ((entry & kOpen) != 0) {
+    if (entry_.compare_exchange_weak(entry, entry + 1, std::memory_order_acq_rel,
+                                     std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace baleen

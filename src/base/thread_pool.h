@@ -3,7 +3,8 @@
 // ParallelFor hands out task numbers; which thread takes which task is left to chance, so tasks
 // must write disjoint results and must not depend on the thread. The calling thread works too
 // (thread 0). Workers spin for at most kSpinMicroseconds after the last work, then sleep: an idle
-// engine uses no CPU.
+// engine uses no CPU. A call ends when its tasks are done: a worker that did not come in time,
+// since another program has its CPU, is not waited for.
 //
 // Threads: one caller at a time. Two pools may work side by side.
 #ifndef BALEEN_BASE_THREAD_POOL_H_
@@ -45,8 +46,11 @@ class ThreadPool {
                    size_t num_second, FunctionRef<void(size_t task, size_t thread)> second);
 
  private:
+  static constexpr uint32_t kOpen = uint32_t{1} << 31;
+
   void WorkerLoop(size_t thread);
   void TakeTasks(size_t thread);
+  bool Enter();  // false: that call is over
 
   // Written by the caller before the epoch moves on; read by workers after they saw it move.
   const FunctionRef<void(size_t, size_t)>* task_ = nullptr;
@@ -54,7 +58,8 @@ class ThreadPool {
 
   alignas(64) std::atomic<uint32_t> epoch_{0};
   alignas(64) std::atomic<size_t> next_task_{0};
-  alignas(64) std::atomic<uint32_t> num_busy_{0};
+  // The workers inside the call, and kOpen while more may enter.
+  alignas(64) std::atomic<uint32_t> entry_{0};
   std::atomic<bool> stop_{false};
   std::vector<int> cpus_;
   std::vector<std::thread> workers_;

@@ -1,7 +1,10 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
 
+#include <atomic>
 #include <chrono>
 #include <ctime>
 #include <numeric>
@@ -66,6 +69,44 @@ TEST(ThreadPoolTest, WorksAfterItsWorkersFellAsleep) {
     pool.ParallelFor(100, [&](size_t task, size_t) { sum += static_cast<int>(task); });
     EXPECT_EQ(sum, 4950);
   }
+}
+
+// A worker that does not get to run, here since a signal holds it, is not waited for.
+std::atomic<bool> held = false, let_go = false;
+
+TEST(ThreadPoolTest, ACallDoesNotNeedAWorkerThatCannotCome) {
+  ThreadPool pool(2);
+  std::atomic<int> inside = 0;
+  pthread_t worker = {};
+  pool.ParallelFor(2, [&](size_t, size_t thread) {
+    if (thread == 1) worker = pthread_self();
+    ++inside;
+    while (inside != 2) std::this_thread::yield();
+  });
+  signal(SIGUSR1, [](int) {
+    held = true;
+    while (!let_go) {
+    }
+  });
+  pthread_kill(worker, SIGUSR1);
+  while (!held) std::this_thread::yield();
+
+  std::atomic<bool> done = false;
+  std::thread watchdog([&] {
+    for (int i = 0; i < 1000 && !done; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    let_go = true;
+  });
+  std::atomic<int> tasks = 0;
+  for (int round = 0; round < 100; ++round) {
+    pool.ParallelFor(10, [&](size_t, size_t thread) { tasks += thread == 0; });
+  }
+  EXPECT_FALSE(let_go) << "the worker was waited for";
+  EXPECT_EQ(tasks, 1000);
+  done = true;
+  watchdog.join();
+  signal(SIGUSR1, SIG_DFL);
 }
 
 TEST(ThreadPoolTest, AnIdlePoolUsesNoCpu) {
