@@ -11,9 +11,10 @@ alpha 1e-2 and `bias` with 256 experts once. Runs of one thread each, `--jobs` s
 do not depend on either. A bias moves by 5e-3 a step, five times as far as in the paper, because a
 run is so short, and comes to rest in the last quarter; the learning rate falls to 0; documents are
 cut to 2,000 bytes, so that a step sees many places of the text (docs/balance.md says what each is
-worth). A seed sets weights and the order of the text; the held-out text is the same always. Runs that are finished in DIR are not run again. `--only`
-leaves out all runs of other names; `--set` changes a key of every run's configuration. Writes
-DIR/results.json, DIR/table.md and DIR/balance.svg.
+worth). A seed sets weights and the order of the text; the held-out text is the same always. Runs
+that are finished in DIR are not run again. `--only` leaves out all runs of other names; `--set`
+changes a key of every run's configuration. Writes DIR/results.json, DIR/table.md and
+DIR/balance.svg.
 """
 import argparse
 import concurrent.futures
