@@ -4,6 +4,9 @@
 // handler thread, and then does two things at once: it writes what the handler sends, and it reads,
 // to notice that the client has left. Handlers touch nothing of this directly: an Exchange posts
 // what it is told to the I/O thread.
+//
+// Requests are parsed by Beast; everything else that its templates could do with a stream is done
+// here with plain bytes, over Wire: instantiated for TCP and TLS, they took the compiler 40 s.
 #include <algorithm>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -21,17 +24,16 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/status.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <boost/beast/http/write.hpp>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <set>
 #include <thread>
+#include <variant>
 
 #include "base/error.h"
 #include "server/http.h"
@@ -43,11 +45,13 @@ namespace {
 namespace net = boost::asio;
 namespace http = boost::beast::http;
 using boost::system::error_code;
+using RequestParser = http::request_parser<http::string_body>;
 using net::ip::tcp;
 using net::experimental::awaitable_operators::operator&&;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+constexpr size_t kReadBytes = 4 << 10, kReadBodyBytes = 64 << 10;
 constexpr size_t kWritePieceBytes = 64 << 10;
 // Of requests that a client sends before it has the answer; more waits in its socket.
 constexpr size_t kMaxPipelinedBytes = 64 << 10;
@@ -110,12 +114,45 @@ class Tally {
   size_t count_ = 0;
 };
 
-class ConnectionBase {
+// The bytes of a connection, in the clear or within TLS.
+class Wire {
  public:
-  virtual ~ConnectionBase() = default;
-  virtual void Abort() = 0;
-  virtual void AbortIfIdle() = 0;
+  explicit Wire(tcp::socket socket) : stream_(std::move(socket)) {}
+  Wire(tcp::socket socket, net::ssl::context& tls) : stream_(Tls(std::move(socket), tls)) {}
+
+  bool is_tls() const { return std::holds_alternative<Tls>(stream_); }
+  // Below TLS, if there is any.
+  tcp::socket& socket() {
+    Tls* tls = std::get_if<Tls>(&stream_);
+    return tls != nullptr ? tls->next_layer() : std::get<tcp::socket>(stream_);
+  }
+
+  // Failures are thrown, but from ReadSome, of which the end of the stream is one.
+  net::awaitable<void> Handshake() {
+    co_await std::get<Tls>(stream_).async_handshake(net::ssl::stream_base::server,
+                                                    net::use_awaitable);
+  }
+  net::awaitable<size_t> ReadSome(net::mutable_buffer to, error_code& error) {
+    auto token = net::redirect_error(net::use_awaitable, error);
+    if (Tls* tls = std::get_if<Tls>(&stream_)) {
+      co_return co_await tls->async_read_some(net::buffer(to), std::move(token));
+    }
+    co_return co_await socket().async_read_some(net::buffer(to), std::move(token));
+  }
+  net::awaitable<void> Write(std::string_view bytes) {
+    if (Tls* tls = std::get_if<Tls>(&stream_)) {
+      co_await net::async_write(*tls, net::buffer(bytes), net::use_awaitable);
+    } else {
+      co_await net::async_write(socket(), net::buffer(bytes), net::use_awaitable);
+    }
+  }
+
+ private:
+  using Tls = net::ssl::stream<tcp::socket>;
+  std::variant<tcp::socket, Tls> stream_;
 };
+
+class Connection;
 
 // What connections share. Lives as long as the server.
 struct Shared {
@@ -125,8 +162,8 @@ struct Shared {
   HttpServer::ErrorPage error_page;
   net::io_context io{1};
   net::thread_pool handlers;
-  bool draining = false;                  // the I/O thread's
-  std::set<ConnectionBase*> connections;  // the I/O thread's
+  bool draining = false;              // the I/O thread's
+  std::set<Connection*> connections;  // the I/O thread's
   std::optional<net::ssl::context> tls;
   Tally open;       // connections
   Tally answering;  // those with a request that is not answered
@@ -211,19 +248,14 @@ class ExchangeHandle final : public Exchange {
   std::shared_ptr<Reply> reply_;
 };
 
-using TlsStream = net::ssl::stream<tcp::socket>;
-
-// Stream: tcp::socket or TlsStream.
-template <typename Stream>
-class Connection final : public ConnectionBase,
-                         public std::enable_shared_from_this<Connection<Stream>> {
+class Connection final : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Shared& shared, Stream stream)
-      : shared_(shared), stream_(std::move(stream)), deadline_(shared.io), wake_(shared.io) {
+  Connection(Shared& shared, Wire wire)
+      : shared_(shared), wire_(std::move(wire)), deadline_(shared.io), wake_(shared.io) {
     shared_.connections.insert(this);
     shared_.open.Add(1);
   }
-  ~Connection() override {
+  ~Connection() {
     shared_.connections.erase(this);
     shared_.open.Add(-1);
   }
@@ -231,11 +263,11 @@ class Connection final : public ConnectionBase,
   // The connection's life. Keeps it alive by `self`.
   net::awaitable<void> Run(std::shared_ptr<Connection> self) {
     error_code ignored;
-    socket().set_option(tcp::no_delay(true), ignored);
+    wire_.socket().set_option(tcp::no_delay(true), ignored);
     try {
-      if constexpr (kIsTls) {
+      if (wire_.is_tls()) {
         SetDeadline(shared_.options.header_timeout);
-        co_await stream_.async_handshake(net::ssl::stream_base::server, net::use_awaitable);
+        co_await wire_.Handshake();
       }
       while (co_await ServeOne()) {
       }
@@ -246,32 +278,21 @@ class Connection final : public ConnectionBase,
     self.reset();
   }
 
-  void Abort() override {
+  void Abort() {
     error_code ignored;
     ClearDeadline();
-    socket().close(ignored);
+    wire_.socket().close(ignored);
     if (reply_) reply_->MarkGone();
   }
-  void AbortIfIdle() override {
+  void AbortIfIdle() {
     if (idle_) Abort();
   }
 
  private:
-  static constexpr bool kIsTls = std::is_same_v<Stream, TlsStream>;
-
-  // Below TLS, if there is any.
-  tcp::socket& socket() {
-    if constexpr (kIsTls) {
-      return stream_.next_layer();
-    } else {
-      return stream_;
-    }
-  }
-
   // From now on the connection is cut off after `limit`, until the next call.
   void SetDeadline(milliseconds limit) {
     deadline_.expires_after(limit);
-    deadline_.async_wait([weak = this->weak_from_this(), id = ++deadline_id_](error_code error) {
+    deadline_.async_wait([weak = weak_from_this(), id = ++deadline_id_](error_code error) {
       const auto self = weak.lock();
       // A timer that is set anew may have expired already.
       if (!error && self && self->deadline_id_ == id) self->Abort();
@@ -288,21 +309,15 @@ class Connection final : public ConnectionBase,
       idle_ = true;
       if (shared_.draining) co_return false;
       SetDeadline(shared_.options.idle_timeout);
-      if constexpr (kIsTls) {
-        // What TLS has read already is not in the socket any more: only a read tells.
-        buffer_.commit(co_await stream_.async_read_some(buffer_.prepare(4096), net::use_awaitable));
-      } else {
-        co_await stream_.async_wait(tcp::socket::wait_read, net::use_awaitable);
-      }
+      const error_code error = co_await ReadSome();
+      if (error) co_return false;
       idle_ = false;
     }
-    http::request_parser<http::string_body> parser;
+    RequestParser parser;
     parser.header_limit(static_cast<uint32_t>(shared_.options.max_header_bytes));
     parser.body_limit(shared_.options.max_body_bytes);
-    error_code error;
     SetDeadline(shared_.options.header_timeout);
-    co_await http::async_read_header(stream_, buffer_, parser,
-                                     net::redirect_error(net::use_awaitable, error));
+    error_code error = co_await Parse(parser, [&] { return parser.is_header_done(); });
     if (error) co_return co_await RefuseUnreadable(error);
 
     HttpRequest request = TakeHead(parser.get());
@@ -314,17 +329,42 @@ class Connection final : public ConnectionBase,
     if (!parser.is_done()) {
       if (LowerCase(request.Header("expect")) == "100-continue") {
         SetDeadline(shared_.options.write_timeout);
-        const std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-        co_await net::async_write(stream_, net::buffer(go_on), net::use_awaitable);
+        co_await wire_.Write("HTTP/1.1 100 Continue\r\n\r\n");
       }
       SetDeadline(shared_.options.body_timeout);
-      co_await http::async_read(stream_, buffer_, parser,
-                                net::redirect_error(net::use_awaitable, error));
+      parser.eager(true);
+      error = co_await Parse(parser, [&] { return parser.is_done(); });
       if (error) co_return co_await RefuseUnreadable(error);
     }
     request.body = std::move(parser.get().body());
     ClearDeadline();
     co_return co_await Answer(std::move(request), parser.get().version(), keep_alive);
+  }
+
+  // Adds what the client has sent to buffer_.
+  net::awaitable<error_code> ReadSome(size_t at_most = kReadBytes) {
+    error_code error;
+    buffer_.commit(co_await wire_.ReadSome(buffer_.prepare(at_most), error));
+    co_return error;
+  }
+
+  // Feeds the parser until done().
+  template <typename Done>
+  net::awaitable<error_code> Parse(RequestParser& parser, Done done) {
+    error_code error;
+    while (true) {
+      // Of nothing the parser learns nothing.
+      if (buffer_.size() > 0) buffer_.consume(parser.put(buffer_.cdata(), error));
+      if (error && error != http::error::need_more) co_return error;
+      if (done()) co_return error_code();
+      error = co_await ReadSome(parser.is_header_done() ? kReadBodyBytes : kReadBytes);
+      if (error == net::error::eof && parser.got_some()) {
+        parser.put_eof(error);  // an error, if the message is not whole
+        if (!error && done()) co_return error;
+        if (!error) error = http::error::partial_message;
+      }
+      if (error) co_return error;
+    }
   }
 
   static std::string LowerCase(std::string_view text) {
@@ -375,12 +415,11 @@ class Connection final : public ConnectionBase,
 
   net::awaitable<void> Linger() {
     error_code error;
-    socket().shutdown(tcp::socket::shutdown_send, error);
+    wire_.socket().shutdown(tcp::socket::shutdown_send, error);
     SetDeadline(kLingerTime);
     std::vector<char> sink(kWritePieceBytes);
     for (size_t total = 0; !error && total < kLingerBytes;) {
-      total += co_await stream_.async_read_some(net::buffer(sink),
-                                                net::redirect_error(net::use_awaitable, error));
+      total += co_await wire_.ReadSome(net::buffer(sink), error);
     }
   }
 
@@ -416,10 +455,7 @@ class Connection final : public ConnectionBase,
   // Notices that the client leaves: by reading, which is what the next request needs anyway.
   net::awaitable<void> Watch() {
     while (!answered_ && buffer_.size() < kMaxPipelinedBytes) {
-      error_code error;
-      const size_t count = co_await stream_.async_read_some(
-          buffer_.prepare(4096), net::redirect_error(net::use_awaitable, error));
-      buffer_.commit(count);
+      const error_code error = co_await ReadSome();
       if (error) {
         if (!answered_) reply_->MarkGone();
         co_return;
@@ -450,12 +486,13 @@ class Connection final : public ConnectionBase,
     }
     answered_ = true;
     error_code ignored;
-    socket().cancel(ignored);  // ends Watch
+    wire_.socket().cancel(ignored);  // ends Watch
     co_return good;
   }
 
   net::awaitable<void> WriteStream(Reply& reply, unsigned version, bool chunked, bool keep_alive) {
-    co_await WriteHead(*reply.stream_head, version, chunked, keep_alive);
+    co_await WriteBytes(Head(*reply.stream_head, version, keep_alive,
+                             http::field::transfer_encoding, chunked ? "chunked" : ""));
     Clock::time_point next_idle_text = Clock::now() + kFirstIdleText;
     while (!reply.gone) {
       std::string piece;
@@ -486,37 +523,37 @@ class Connection final : public ConnectionBase,
     co_await wake_.async_wait(net::redirect_error(net::use_awaitable, ignored));
   }
 
-  net::awaitable<void> WriteHead(const HttpResponse& response, unsigned version, bool chunked,
-                                 bool keep_alive) {
-    http::response<http::empty_body> message = MakeHead(response, version, keep_alive);
-    message.chunked(chunked);
-    http::response_serializer<http::empty_body> serializer(message);
-    SetDeadline(shared_.options.write_timeout);
-    co_await http::async_write_header(stream_, serializer, net::use_awaitable);
-    ClearDeadline();
-  }
-
   net::awaitable<void> WriteWhole(const HttpResponse& response, unsigned version, bool keep_alive,
                                   bool head_only) {
-    http::response<http::empty_body> message = MakeHead(response, version, keep_alive);
-    message.content_length(response.body.size());
-    http::response_serializer<http::empty_body> serializer(message);
-    SetDeadline(shared_.options.write_timeout);
-    co_await http::async_write_header(stream_, serializer, net::use_awaitable);
+    const std::string length = std::to_string(response.body.size());
+    co_await WriteBytes(Head(response, version, keep_alive, http::field::content_length, length));
     if (!head_only) co_await WriteBytes(response.body);
-    ClearDeadline();
   }
 
-  http::response<http::empty_body> MakeHead(const HttpResponse& response, unsigned version,
-                                            bool keep_alive) const {
-    http::response<http::empty_body> message(static_cast<http::status>(response.status), version);
-    if (!response.content_type.empty()) {
-      message.set(http::field::content_type, response.content_type);
+  // All that comes before the body. `framing` says where the body ends; without a value there is no
+  // such line.
+  std::string Head(const HttpResponse& response, unsigned version, bool keep_alive,
+                   http::field framing, std::string_view value) const {
+    http::fields fields;
+    if (!response.content_type.empty())
+      fields.set(http::field::content_type, response.content_type);
+    for (const HttpHeader& header : response.headers) fields.set(header.name, header.value);
+    for (const HttpHeader& header : more_headers_) fields.set(header.name, header.value);
+    if (!value.empty()) fields.set(framing, value);
+    if (keep_alive != (version >= 11)) {  // not what the version does by itself
+      fields.set(http::field::connection, keep_alive ? "keep-alive" : "close");
     }
-    for (const HttpHeader& header : response.headers) message.set(header.name, header.value);
-    for (const HttpHeader& header : more_headers_) message.set(header.name, header.value);
-    message.keep_alive(keep_alive);
-    return message;
+    const std::string_view reason =
+        http::obsolete_reason(static_cast<http::status>(response.status));
+    std::string head = fmt::format("HTTP/1.{} {} {}\r\n", version % 10, response.status, reason);
+    for (const auto& field : fields) {
+      for (const std::string_view part :
+           {std::string_view(field.name_string()), std::string_view(": "),
+            std::string_view(field.value()), std::string_view("\r\n")}) {
+        head += part;
+      }
+    }
+    return head + "\r\n";
   }
 
   // In pieces that each have their own deadline: a slow reader of a large answer is no dead one.
@@ -524,14 +561,14 @@ class Connection final : public ConnectionBase,
     while (!bytes.empty()) {
       const std::string_view piece = bytes.substr(0, kWritePieceBytes);
       SetDeadline(shared_.options.write_timeout);
-      co_await net::async_write(stream_, net::buffer(piece), net::use_awaitable);
+      co_await wire_.Write(piece);
       bytes.remove_prefix(piece.size());
     }
     ClearDeadline();
   }
 
   Shared& shared_;
-  Stream stream_;
+  Wire wire_;
   boost::beast::flat_buffer buffer_;
   net::steady_timer deadline_;
   net::steady_timer wake_;
@@ -569,7 +606,7 @@ class HttpServer::Impl {
   ~Impl() {
     StopAccepting();
     net::post(shared_.io, [this] {
-      for (ConnectionBase* connection : shared_.connections) connection->Abort();
+      for (Connection* connection : shared_.connections) connection->Abort();
     });
     shared_.open.WaitForNone(std::nullopt);
     shared_.handlers.join();
@@ -581,7 +618,7 @@ class HttpServer::Impl {
   bool Drain(milliseconds limit) {
     StopAccepting();
     net::post(shared_.io, [this] {
-      for (ConnectionBase* connection : shared_.connections) connection->AbortIfIdle();
+      for (Connection* connection : shared_.connections) connection->AbortIfIdle();
     });
     return shared_.answering.WaitForNone(limit);
   }
@@ -645,18 +682,10 @@ class HttpServer::Impl {
         co_await Pause();
         continue;
       }
-      if (shared_.tls) {
-        Spawn(TlsStream(std::move(socket), *shared_.tls));
-      } else {
-        Spawn(std::move(socket));
-      }
+      Wire wire = shared_.tls ? Wire(std::move(socket), *shared_.tls) : Wire(std::move(socket));
+      const auto connection = std::make_shared<Connection>(shared_, std::move(wire));
+      net::co_spawn(shared_.io, connection->Run(connection), net::detached);
     }
-  }
-
-  template <typename Stream>
-  void Spawn(Stream stream) {
-    const auto connection = std::make_shared<Connection<Stream>>(shared_, std::move(stream));
-    net::co_spawn(shared_.io, connection->Run(connection), net::detached);
   }
 
   net::awaitable<void> Pause() {
