@@ -26,8 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxWindowTokens = 2048;
-
 Checkpoint OpenSource(const std::string& source) {
   Checkpoint checkpoint = OpenCheckpoint(source);
   if (checkpoint.path.is_gguf) {
@@ -112,9 +110,10 @@ std::string Fingerprint(const Checkpoint& checkpoint, const QuantizeOptions& opt
                         const std::string& text_sha256) {
   const RoundingOptions& r = options.rounding;
   std::string all = fmt::format(
-      "{} {} {} {} {} {} {} {} {} {} ", fs::weakly_canonical(checkpoint.path.directory).string(),
+      "{} {} {} {} {} {} {} {} {} {} {} ", fs::weakly_canonical(checkpoint.path.directory).string(),
       r.scale.bits, r.scale.symmetric, r.scale.search, r.group_cols, static_cast<int>(r.method),
-      static_cast<int>(r.order), r.damp, options.max_tokens, options.max_held_out_tokens);
+      static_cast<int>(r.order), r.damp, options.window_tokens, options.max_tokens,
+      options.max_held_out_tokens);
   all += fmt::format("{} ", static_cast<int>(options.small_projections));
   all += text_sha256 + BALEEN_VERSION;
   for (const auto& entry : fs::directory_iterator(checkpoint.path.directory)) {
@@ -166,7 +165,7 @@ void Quantizer::Plan() {
 void Quantizer::Prepare() {
   report_.calibration_name = text_.name;
   report_.calibration_sha256 = Sha256Hex(text_.text);
-  const size_t window = std::min(kMaxWindowTokens, model_.config().max_position_embeddings);
+  const size_t window = std::min(options_.window_tokens, model_.config().max_position_embeddings);
   windows_ = MakeCalibrationWindows(text_, checkpoint_.text, window, options_.max_tokens,
                                     options_.max_held_out_tokens);
   if (gptq()) streams_.calibration.emplace(model_, windows_.training, ctx_);

@@ -28,7 +28,8 @@ struct QuantizeOptions {
   RoundingOptions rounding;
   SmallProjections small_projections = SmallProjections::kStored;
   std::optional<CalibrationText> calibration;  // unset: the text that comes with Baleen
-  size_t max_tokens = 65536;                   // to calibrate with
+  size_t window_tokens = 2048;                 // of text in one piece, or the model's context
+  size_t max_tokens = 65536;                   // to calibrate with, one window at least
   size_t max_held_out_tokens = 16384;          // to measure perplexity on
   size_t num_threads = 0;                      // 0: all that this process may use
   std::string isa;

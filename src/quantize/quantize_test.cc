@@ -42,8 +42,9 @@ class QuantizeTest : public testing::Test {
 
   static QuantizeOptions Few() {
     QuantizeOptions options;
-    options.max_tokens = kSanitized ? 512 : 1024;
-    options.max_held_out_tokens = 512;
+    options.window_tokens = kSanitized ? 128 : 512;
+    options.max_tokens = 2 * options.window_tokens;
+    options.max_held_out_tokens = options.window_tokens;
     options.num_threads = 2;
     return options;
   }
@@ -233,7 +234,8 @@ class QuantizeMtpTest : public QuantizeTest {
     fs::remove_all(model_);
   }
 
-  static constexpr size_t kMtpTokens = kSanitized ? 1024 : 4096;  // to calibrate with
+  static constexpr size_t kMtpWindow = kSanitized ? 128 : 512;
+  static constexpr size_t kMtpTokens = 8 * kMtpWindow;  // to calibrate with
 
   // What the module makes of a text that it is calibrated with, its hidden states being those of
   // the model as stored.
@@ -241,7 +243,8 @@ class QuantizeMtpTest : public QuantizeTest {
     Checkpoint stored = OpenCheckpoint(model_), checkpoint = OpenCheckpoint(directory);
     const CalibrationText shipped = {"shipped", std::string(ShippedCalibrationText())};
     const std::vector<int32_t> ids =
-        MakeCalibrationWindows(shipped, stored.text, 512, kMtpTokens, 512).training[0];
+        MakeCalibrationWindows(shipped, stored.text, kMtpWindow, kMtpTokens, kMtpWindow)
+            .training[0];
     const size_t rows = ids.size() - 1;
     const Model model(stored.config.model, std::move(stored.weights));
     const Model other(checkpoint.config.model, std::move(checkpoint.weights));
@@ -269,6 +272,7 @@ class QuantizeMtpTest : public QuantizeTest {
 TEST_F(QuantizeMtpTest, CalibratesTheModuleWithItsOwnInputs) {
   const std::vector<float> wanted = MtpHidden(model_);
   QuantizeOptions options = Few();
+  options.window_tokens = kMtpWindow;
   options.max_tokens = kMtpTokens;
   double errors[2] = {};
   for (const QuantizeMethod method : {QuantizeMethod::kGptq, QuantizeMethod::kRtn}) {
@@ -281,10 +285,10 @@ TEST_F(QuantizeMtpTest, CalibratesTheModuleWithItsOwnInputs) {
       if (tensor.name.starts_with("model.layers.6.mlp.experts.")) tokens += tensor.tokens;
       if (tensor.name.starts_with("model.layers.5.mlp.experts.")) of_model += tensor.tokens;
     }
-    // Each token goes to two experts; the last of each window of 512 does not enter.
+    // Each token goes to two experts; the last of each window does not enter.
     if (method == QuantizeMethod::kGptq) {
       EXPECT_EQ(of_model, 2 * report.calibration_tokens);
-      EXPECT_EQ(tokens, 2 * (report.calibration_tokens - report.calibration_tokens / 512));
+      EXPECT_EQ(tokens, 2 * (report.calibration_tokens - report.calibration_tokens / kMtpWindow));
     }
     const std::vector<float> got = MtpHidden(destination_);
     double error = 0, norm = 0;

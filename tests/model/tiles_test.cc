@@ -43,12 +43,14 @@ class TilesTest : public testing::Test {
   }
   void TearDown() override { fs::remove_all(path_); }
 
-  // Rounded to nearest, unless an order of columns is asked for: what is read is the same.
+  // Rounded to nearest, unless an order of columns is asked for: what is read is the same, however
+  // little it was calibrated with.
   void Quantize(RoundingOptions rounding) {
     if (rounding.order != ColumnOrder::kDescAct) rounding.method = QuantizeMethod::kRtn;
     fs::remove_all(path_);
-    QuantizeOptions options = {.rounding = rounding, .max_tokens = 1024, .num_threads = 2};
-    options.max_held_out_tokens = 512;
+    QuantizeOptions options = {.rounding = rounding, .window_tokens = 128, .max_tokens = 128};
+    options.max_held_out_tokens = 128;
+    options.num_threads = 2;
     baleen::Quantize(kStories, path_, options);
   }
 
