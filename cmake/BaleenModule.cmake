@@ -1,9 +1,10 @@
-# baleen_module(NAME [DEPENDS other...] [LIBRARIES target...] [SHARDS n] [COST seconds])
+# baleen_module(NAME [COLD] [DEPENDS other...] [LIBRARIES target...] [SHARDS n] [COST seconds])
 #
 # One folder under src/ is one module: every *.cc becomes part of the object library
 # baleen_NAME, every *_test.cc becomes part of the test program NAME_test. Subfolders belong to
 # the module. New files need no edit here. A main.cc is left to the program that it makes. SHARDS and
-# COST are of its test.
+# COST are of its test. COLD: it computes nothing, so BALEEN_COLD_OPTIONS will do for it, which take
+# the compiler half as long.
 #
 # Most presets compile several files of a module as one (CMAKE_UNITY_BUILD), which halves the
 # compiler's work, so names in unnamed namespaces differ within a module; tsan compiles each alone,
@@ -26,8 +27,10 @@ if(BALEEN_WERROR)
 endif()
 target_link_libraries(baleen_flags INTERFACE fmt::fmt Threads::Threads)
 
+set(BALEEN_COLD_OPTIONS "" CACHE STRING "Compiler options of modules that compute nothing, and of tests")
+
 function(baleen_module name)
-  cmake_parse_arguments(ARG "" "SHARDS;COST" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "SHARDS;COST" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|/main)\\.cc$")
@@ -38,6 +41,9 @@ function(baleen_module name)
   endif()
   add_library(baleen_${name} OBJECT ${sources})
   target_link_libraries(baleen_${name} PUBLIC baleen_flags ${ARG_LIBRARIES})
+  if(ARG_COLD)
+    target_compile_options(baleen_${name} PRIVATE ${BALEEN_COLD_OPTIONS})
+  endif()
   set_property(GLOBAL APPEND PROPERTY BALEEN_MODULES ${name})
 
   # All modules that this one needs, itself included, for linking its tests.
@@ -82,7 +88,7 @@ function(baleen_test name)
   # optimise what runs once. Not -O0: of a template that both instantiate, the linker may keep the
   # test's copy.
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  target_compile_options(${name} PRIVATE -O1)
+  target_compile_options(${name} PRIVATE ${BALEEN_COLD_OPTIONS})
   target_compile_definitions(${name} PRIVATE
     BALEEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALEEN_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(NOT ARG_COST)
