@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/sanitized_testing.h"
 #include "kernels/kernel_testing.h"
 
 namespace baleen::kernels {
@@ -239,6 +240,7 @@ TEST_P(AttentionTest, RowsDoNotDependOnTheirCompany) {
         // Single rows around the borders of key blocks, then chunks.
         for (size_t first : {0, 1, 62, 63, 64, 65, 127, 128, 149}) expect_same(first, 1);
         for (size_t chunk : {7, 64}) {
+          if (kSanitized && chunk == 7) continue;
           for (size_t first = 0; first < kMaxTokens; first += chunk) {
             expect_same(first, std::min(chunk, kMaxTokens - first));
           }

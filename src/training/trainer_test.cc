@@ -224,6 +224,7 @@ TEST_F(TrainerTest, GoesOnFromACheckpoint) {
   config.tokenizer.clear();
   config.init = kStories;
   config.products = "f32";
+  config.steps = 2;
   double first = 0;
   Train(config, {.num_threads = 2, .on_step = [&](const StepReport& r) {
                    if (r.step == 1) first = r.loss;
