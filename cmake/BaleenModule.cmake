@@ -3,8 +3,8 @@
 # One folder under src/ is one module: every *.cc becomes part of the object library
 # baleen_NAME, every *_test.cc becomes part of the test program NAME_test. Subfolders belong to
 # the module. New files need no edit here. A main.cc is left to the program that it makes. SHARDS and
-# COST are of its test. COLD: it computes nothing, so BALEEN_COLD_OPTIONS will do for it, which take
-# the compiler half as long.
+# COST are of its test. COLD: it computes nothing, so BALEEN_COLD_OPTIONS will do for it, which are
+# quicker to compile.
 #
 # Most presets compile several files of a module as one (CMAKE_UNITY_BUILD), which halves the
 # compiler's work, so names in unnamed namespaces differ within a module; tsan compiles each alone,
@@ -27,7 +27,8 @@ if(BALEEN_WERROR)
 endif()
 target_link_libraries(baleen_flags INTERFACE fmt::fmt Threads::Threads)
 
-set(BALEEN_COLD_OPTIONS "" CACHE STRING "Compiler options of modules that compute nothing, and of tests")
+set(BALEEN_COLD_OPTIONS "" CACHE STRING
+    "Compiler options of modules that compute nothing, and of tests")
 
 function(baleen_module name)
   cmake_parse_arguments(ARG "COLD" "SHARDS;COST" "DEPENDS;LIBRARIES" ${ARGN})

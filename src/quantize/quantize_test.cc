@@ -129,7 +129,7 @@ TEST_F(QuantizeTest, GivesSmallProjectionsEightBits) {
   QuantizeOptions options = Few();
   options.small_projections = SmallProjections::kEightBits;
   const QuantizeReport report = Quantize(kModel, destination_, options);
-  EXPECT_NEAR(report.perplexity_after / stored, 1, 0.01);  // of 512 tokens
+  EXPECT_NEAR(report.perplexity_after / stored, 1, 0.01);
   size_t num_small = 0;
   for (const TensorReport& tensor : report.tensors) {
     const bool small =

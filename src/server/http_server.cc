@@ -341,7 +341,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     co_return co_await Answer(std::move(request), parser.get().version(), keep_alive);
   }
 
-  // Adds what the client has sent to buffer_.
+  // Adds what the client has sent to buffer_. Name the result before asking it: GCC 12 compiles
+  // `if (co_await ReadSome())` into an illegal instruction.
   net::awaitable<error_code> ReadSome(size_t at_most = kReadBytes) {
     error_code error;
     buffer_.commit(co_await wire_.ReadSome(buffer_.prepare(at_most), error));
