@@ -10,15 +10,17 @@ extern const KernelTable kScalarTable;  // ref/: plain loops, the judge of the o
 extern const KernelTable kAvx2Table;    // AVX2, FMA, F16C
 extern const KernelTable kAvx512Table;  // AVX-512 F/BW/DQ/VL and VNNI
 
-// The tables' products of tiles with 8-bit rows. They take the compiler as long as all else in a
-// table, so each has a file: the two are compiled side by side, and a change of one leaves the
-// other.
+// The tables' products of tiles with 8-bit rows, and those where groups have factors
+// (super-blocks). They take the compiler longer than all else in a table, so each has a file: these
+// are compiled side by side, and a change of one leaves the others.
 namespace avx2 {
 void TileMatMul(const MatMulArgs& args);
-}
+void FactoredTileMatMul(const MatMulArgs& args);
+}  // namespace avx2
 namespace avx512 {
 void TileMatMul(const MatMulArgs& args);
-}
+void FactoredTileMatMul(const MatMulArgs& args);
+}  // namespace avx512
 
 // What AVX512_BF16 does otherwise than kAvx512Table, which it calls for what is not in pairs.
 struct PairKernels {

@@ -4,6 +4,8 @@
 
 namespace baleen::kernels::avx512 {
 
-void TileMatMul(const MatMulArgs& args) { generic::TileMatMul<Primitives>(args); }
+void TileMatMul(const MatMulArgs& args) {
+  generic::TileMatMul<Primitives, FactoredTileMatMul>(args);
+}
 
 }  // namespace baleen::kernels::avx512

@@ -90,12 +90,12 @@ size_t Columns(const ActivationRows<P>& x, size_t num_rows, const Tiles& tiles, 
   return n;
 }
 
+// The few weight rows that fill no tile are not worth tiles of their own sizes.
 template <Prefetch kPrefetch, typename P, typename Tiles>
 void InnerProducts(const ActivationRows<P>& x, size_t num_rows, const Tiles& tiles,
                    size_t num_weight_rows, size_t K, const Output& y) {
-  size_t n = Columns<P::kInnerN, kPrefetch>(x, num_rows, tiles, 0, num_weight_rows, K, y);
-  n = Columns<2, kPrefetch>(x, num_rows, tiles, n, num_weight_rows, K, y);
-  Columns<1, kPrefetch>(x, num_rows, tiles, n, num_weight_rows, K, y);
+  const size_t n = Columns<P::kInnerN, kPrefetch>(x, num_rows, tiles, 0, num_weight_rows, K, y);
+  Columns<1, Prefetch::kNo>(x, num_rows, tiles, n, num_weight_rows, K, y);
 }
 
 // One row of activations.

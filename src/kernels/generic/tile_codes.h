@@ -64,17 +64,21 @@ struct CodeForm {
   using Table = CodeTable<P, kHasTable>;
 };
 
-// Calls use(form) with the form of a valid layout.
+// Calls use(form) with the form of a valid layout whose groups have factors.
 template <typename Use>
-BALEEN_INLINE void WithCodeForm(const TileLayout& layout, const Use& use) {
+BALEEN_INLINE void WithFactoredForm(const TileLayout& layout, const Use& use) {
   using enum CodeTail;
-  if (layout.super_cols != 0) {
-    if (layout.has_table) return use(CodeForm<4, kTable, 32>());
-    if (layout.bits == 2) return use(CodeForm<2, kMins, 16>());
-    if (layout.bits == 3) return use(CodeForm<3, kZero, 16>());
-    if (layout.bits == 4) return use(CodeForm<4, kMins, 32>());
-    return layout.bits == 5 ? use(CodeForm<5, kMins, 32>()) : use(CodeForm<6, kZero, 16>());
-  }
+  if (layout.has_table) return use(CodeForm<4, kTable, 32>());
+  if (layout.bits == 2) return use(CodeForm<2, kMins, 16>());
+  if (layout.bits == 3) return use(CodeForm<3, kZero, 16>());
+  if (layout.bits == 4) return use(CodeForm<4, kMins, 32>());
+  return layout.bits == 5 ? use(CodeForm<5, kMins, 32>()) : use(CodeForm<6, kZero, 16>());
+}
+
+// The same where they have none.
+template <typename Use>
+BALEEN_INLINE void WithPlainForm(const TileLayout& layout, const Use& use) {
+  using enum CodeTail;
   if (layout.has_table) return use(CodeForm<4, kTable>());
   if (layout.has_mins) {
     return layout.bits == 4 ? use(CodeForm<4, kMins>()) : use(CodeForm<5, kMins>());
@@ -83,7 +87,7 @@ BALEEN_INLINE void WithCodeForm(const TileLayout& layout, const Use& use) {
   return layout.bits == 4 ? use(CodeForm<4>()) : use(CodeForm<8>());
 }
 
-// The same, but one form for all that have the same codes.
+// Either of these, but one form for all that have the same codes.
 template <typename Use>
 BALEEN_INLINE void WithCodes(const TileLayout& layout, const Use& use) {
   if (layout.has_table) return use(CodeForm<4, CodeTail::kTable>());

@@ -134,7 +134,9 @@ void TileFloatRows(const ActivationRows<P>& x, size_t begin, size_t num_rows, co
                                     {y.data + begin * y.m_stride, y.m_stride, y.n_stride});
   }
   if constexpr (M > 1) {
-    if (begin < num_rows) TileFloatRows<P, Form, M / 2, V>(x, begin, num_rows, w, first, y);
+    // An odd vector is too little work for tiles of all sizes.
+    constexpr size_t kNext = V > 1 ? M / 2 : 1;
+    if (begin < num_rows) TileFloatRows<P, Form, kNext, V>(x, begin, num_rows, w, first, y);
   }
 }
 
@@ -151,8 +153,8 @@ void TileFloatProducts(const ActivationRows<P>& x, size_t num_rows, const Matrix
     for (; first + kV <= num_vectors; first += kV) {
       TileFloatRows<P, Form, kM, kV>(x, 0, num_rows, w, first, y);
     }
-    for (; first < num_vectors; ++first) {
-      TileFloatRows<P, Form, kM, 1>(x, 0, num_rows, w, first, y);
+    if constexpr (TileVectors<P, kV>::kInTile % kV != 0) {
+      if (first < num_vectors) TileFloatRows<P, Form, kM, 1>(x, 0, num_rows, w, first, y);
     }
   });
 }

@@ -51,6 +51,27 @@ BALEEN_INLINE void DotSteps(const std::byte* const (&x)[M], size_t col, const Ti
   });
 }
 
+// totals[m][v] += codes of the chunk at column `col` times x, of which `left` steps are there.
+template <typename P, typename Form, size_t M, size_t V>
+BALEEN_INLINE void AddChunk(const std::byte* const (&x)[M], size_t col, const TileVectors<P, V>& w,
+                            size_t left, typename Form::template Table<P> table,
+                            typename P::I32 (&totals)[M][V]) {
+  constexpr size_t kBits = Form::kSumBits, kSumCols = P::template kSumCols<kBits>;
+  ForEachConstant<32 / kSumCols>([&]<size_t i>() BALEEN_INLINE_LAMBDA {
+    typename P::I32 parts[M][V];
+    for (size_t m = 0; m < M; ++m) {
+      for (size_t v = 0; v < V; ++v) parts[m][v] = P::template OpenSum<kBits>(totals[m][v]);
+    }
+    DotSteps<P, Form, i * kSumCols / 4, kSumCols / 4, M, V>(x, col, w, col / 32 * Form::kChunkBytes,
+                                                            left, table, parts);
+    for (size_t m = 0; m < M; ++m) {
+      for (size_t v = 0; v < V; ++v) {
+        totals[m][v] = P::template CloseSum<kBits>(parts[m][v], totals[m][v]);
+      }
+    }
+  });
+}
+
 // What a segment's sum begins with: minus the zero points times the sum of x, of which x keeps -8
 // times; DotCodes may have taken a part of the zero point off already.
 template <typename P, size_t kBits>
@@ -71,6 +92,7 @@ struct TileOperands {
   const I8Row& x_layout;
   const TileLayout& layout;
   const TileVectors<P, V> w;
+  const typename P::I32 (*ends)[V];  // [M], added to the last segment's totals; null: nothing
   const typename Form::template Table<P> table = {};
 
   BALEEN_INLINE typename P::I32 XSum(size_t m, size_t i) const {
@@ -83,7 +105,7 @@ struct TileOperands {
 template <typename P, typename Form, size_t M, size_t V>
 BALEEN_INLINE void PlainSegment(const TileOperands<P, Form, M, V>& in, size_t s, size_t group,
                                 typename P::I32 (&totals)[M][V]) {
-  constexpr size_t kBits = Form::kSumBits, kSumCols = P::template kSumCols<kBits>;
+  constexpr size_t kBits = Form::kSumBits;
   for (size_t v = 0; v < V; ++v) {
     for (size_t m = 0; m < M; ++m) {
       const auto zero_sum = in.XSum(m, s);
@@ -95,30 +117,31 @@ BALEEN_INLINE void PlainSegment(const TileOperands<P, Form, M, V>& in, size_t s,
       }
     }
   }
+  if (in.ends != nullptr && s + 1 == in.x_layout.num_groups()) {
+    for (size_t m = 0; m < M; ++m) {
+      for (size_t v = 0; v < V; ++v) totals[m][v] = P::AddI32(totals[m][v], in.ends[m][v]);
+    }
+  }
   const size_t segment_cols = in.x_layout.group_cols;
   const size_t end =
       (s + 1) * segment_cols < in.layout.cols ? (s + 1) * segment_cols : in.layout.cols;
-  const auto add_chunk = [&](size_t col, size_t left) BALEEN_INLINE_LAMBDA {
-    ForEachConstant<32 / kSumCols>([&]<size_t i>() BALEEN_INLINE_LAMBDA {
-      typename P::I32 parts[M][V];
-      for (size_t m = 0; m < M; ++m) {
-        for (size_t v = 0; v < V; ++v) parts[m][v] = P::template OpenSum<kBits>(totals[m][v]);
-      }
-      DotSteps<P, Form, i * kSumCols / 4, kSumCols / 4, M, V>(
-          in.x, col, in.w, col / 32 * Form::kChunkBytes, left, in.table, parts);
-      for (size_t m = 0; m < M; ++m) {
-        for (size_t v = 0; v < V; ++v) {
-          totals[m][v] = P::template CloseSum<kBits>(parts[m][v], totals[m][v]);
-        }
-      }
-    });
-  };
-  size_t col = s * segment_cols;
-  for (; col + 32 <= end; col += 32) add_chunk(col, 8);
-  if constexpr (Form::kMayEndEarly) {
-    // Whole words; beyond the columns both sides are zeros.
-    const size_t words = (end - col + Form::kWordCols - 1) / Form::kWordCols;
-    if (words > 0) add_chunk(col, words * (Form::kWordCols / 4));
+  for (size_t col = s * segment_cols; col + 32 <= end; col += 32) {
+    AddChunk<P, Form>(in.x, col, in.w, 8, in.table, totals);
+  }
+}
+
+// ends[m][v] = the sum of codes times x over the columns from `col` on, less than a chunk of them.
+// Whole words; beyond the columns both sides are zeros.
+template <typename P, typename Form, size_t V>
+void EndSums(const std::byte* const* x, size_t num_rows, size_t col, size_t cols,
+             const TileVectors<P, V>& w, typename P::I32 (*ends)[V]) {
+  const size_t words = (cols - col + Form::kWordCols - 1) / Form::kWordCols;
+  for (size_t m = 0; m < num_rows; ++m) {
+    const std::byte* const row[1] = {x[m]};
+    typename P::I32 sums[1][V];
+    for (size_t v = 0; v < V; ++v) sums[0][v] = P::ZeroI32();
+    AddChunk<P, Form>(row, col, w, words * (Form::kWordCols / 4), {}, sums);
+    for (size_t v = 0; v < V; ++v) ends[m][v] = sums[0][v];
   }
 }
 
@@ -176,7 +199,14 @@ template <typename P, typename Form, size_t M, size_t V>
 void TileProduct(const std::byte* const (&x)[M], const I8Row& x_layout, const Matrix& matrix,
                  size_t first, const Output& y) {
   const TileLayout& layout = matrix.tiles;
-  const TileOperands<P, Form, M, V> in = {x, x_layout, layout, TileVectors<P, V>(matrix, first)};
+  const TileVectors<P, V> w(matrix, first);
+  typename P::I32 ends[M][V];
+  const size_t whole_cols = layout.cols / 32 * 32;
+  const bool ends_early = Form::kMayEndEarly && whole_cols != layout.cols;
+  if constexpr (Form::kMayEndEarly) {
+    if (ends_early) EndSums<P, Form, V>(x, M, whole_cols, layout.cols, w, ends);
+  }
+  const TileOperands<P, Form, M, V> in = {x, x_layout, layout, w, ends_early ? ends : nullptr};
   const size_t segment_cols = x_layout.group_cols, num_segments = x_layout.num_groups();
   const size_t segments_of_scale = (layout.scale_cols() + segment_cols - 1) / segment_cols;
   const size_t scales_offset = x_layout.scales_offset();
@@ -272,9 +302,19 @@ void TileProductsAs(const ActivationRows<P>& x, size_t num_rows, const Matrix& w
 }
 
 template <typename P>
-void TileMatMul(const MatMulArgs& args) {
+void FactoredTileMatMul(const MatMulArgs& args) {
   const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
-  WithCodeForm(args.w.tiles, [&](auto form) {
+  WithFactoredForm(args.w.tiles, [&](auto form) {
+    TileProductsAs<P, decltype(form)>(x, args.num_rows, args.w, {args.y, args.y_stride, 1});
+  });
+}
+
+// kFactored is FactoredTileMatMul<P>, which is compiled in a file of its own.
+template <typename P, void (*kFactored)(const MatMulArgs&)>
+void TileMatMul(const MatMulArgs& args) {
+  if (args.w.tiles.super_cols != 0) return kFactored(args);
+  const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
+  WithPlainForm(args.w.tiles, [&](auto form) {
     TileProductsAs<P, decltype(form)>(x, args.num_rows, args.w, {args.y, args.y_stride, 1});
   });
 }
