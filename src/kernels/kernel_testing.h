@@ -14,9 +14,11 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/sanitized_testing.h"
 #include "kernels/ref/ref.h"
 #include "kernels/registry.h"
 #include "kernels/table.h"
+#include "kernels/tables.h"
 
 namespace baleen::kernels {
 
@@ -59,6 +61,13 @@ inline std::vector<const KernelTable*> RunnableTables() {
   return tables;
 }
 
+// Those that the scalar table judges.
+inline std::vector<const KernelTable*> VectorTables() {
+  std::vector<const KernelTable*> tables = RunnableTables();
+  std::erase(tables, &kScalarTable);
+  return tables;
+}
+
 inline std::string TableName(const ::testing::TestParamInfo<const KernelTable*>& info) {
   return info.param->name;
 }
@@ -67,6 +76,9 @@ inline std::string TableName(const ::testing::TestParamInfo<const KernelTable*>&
 class KernelTest : public ::testing::TestWithParam<const KernelTable*> {
  protected:
   const KernelTable& table() const { return *GetParam(); }
+  // With sanitizers the scalar table takes longer than all others. It has no tiles of several
+  // shapes, so a test of them may do less with it.
+  bool IsSlow() const { return kSanitized && &table() == &kScalarTable; }
 };
 
 // The seed of a test is its name.

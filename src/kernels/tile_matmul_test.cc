@@ -250,7 +250,9 @@ TEST(TileMatMulScalarTest, EqualsDouble) {
   }
 }
 
-TEST_P(TileMatMulTest, EqualsTheScalarTableBitForBit) {
+class TileMatMulJudgedTest : public KernelTest {};
+
+TEST_P(TileMatMulJudgedTest, EqualsTheScalarTableBitForBit) {
   Random random(SeedOfTest());
   for (const TileLayout& layout : Layouts()) {
     for (size_t M : {1, 2, 3, 4, 6, 7, 8, 12, 17}) {
@@ -266,7 +268,7 @@ TEST_P(TileMatMulTest, EqualsTheScalarTableBitForBit) {
 }
 
 // Where sums of 16 bits would saturate first: all codes and numbers at their ends, every sign.
-TEST_P(TileMatMulTest, NothingSaturatesAtTheExtremes) {
+TEST_P(TileMatMulJudgedTest, NothingSaturatesAtTheExtremes) {
   Random random(SeedOfTest());
   std::vector<TileLayout> layouts = FormsOfBlockTypes(1024);
   for (size_t bits : {4, 8}) {
@@ -340,6 +342,7 @@ TEST_P(TileMatMulTest, EveryPairOfCodeAndNumber) {
 TEST_P(TileMatMulTest, OutputsDoNotDependOnTheirCompany) {
   Random random(SeedOfTest());
   for (const TileLayout& layout : Layouts()) {
+    if (IsSlow() && layout.cols > 512) continue;
     const size_t M = 14, N = 80, K = layout.cols;
     const RandomTiles w(layout, N, random);
     const std::vector<float> floats = RandomFloats(M * K, random);
@@ -438,6 +441,8 @@ TEST_P(TileMatMulTest, RowsDecodeExactly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Tables, TileMatMulTest, ::testing::ValuesIn(RunnableTables()), TableName);
+INSTANTIATE_TEST_SUITE_P(Tables, TileMatMulJudgedTest, ::testing::ValuesIn(VectorTables()),
+                         TableName);
 
 }  // namespace
 
