@@ -1,4 +1,4 @@
-// Whole runs on the bundled model, with few tokens.
+// Whole runs on the bundled model or its first layers, with few tokens.
 #include "quantize/quantize.h"
 
 #include <gtest/gtest.h>
@@ -13,6 +13,7 @@
 #include "base/sanitized_testing.h"
 #include "base/sha256.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/stories_testing.h"
 #include "formats/safetensors.h"
 #include "formats/safetensors_writer.h"
 #include "kernels/registry.h"
@@ -26,7 +27,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kModel = BALEEN_SOURCE_DIR "/models/baleen-stories-mini";
+// The first is dense.
+constexpr size_t kLayers = kTestStoriesLayers, kMoeLayers = kLayers - 1;
+constexpr size_t kExpertMatrices = 3 * 17;  // of a layer
+
+std::string Layer(size_t l) { return "model.layers." + std::to_string(l) + "."; }
 
 class QuantizeTest : public testing::Test {
  protected:
@@ -67,12 +72,11 @@ TEST_F(QuantizeTest, MakesADirectoryThatOpens) {
   uint64_t last = 0, total = 0;
   QuantizeOptions options = Few();
   options.on_progress = [&](uint64_t done, uint64_t all) { last = done, total = all; };
-  const QuantizeReport report = Quantize(kModel, destination_, options);
+  const QuantizeReport report = Quantize(TestStories(), destination_, options);
   EXPECT_EQ(last, total);
-  // 6 queries; 3 matrices of the dense network, and of 5 * (16 + 1) experts. o_proj has 192
-  // columns.
-  EXPECT_EQ(report.tensors.size(), 6 + 3 + 5 * 17 * 3u);
-  EXPECT_EQ(report.kept.size(), 6u);
+  // Queries; 3 matrices of the dense network, and of 16 + 1 experts. o_proj has 192 columns.
+  EXPECT_EQ(report.tensors.size(), kLayers + 3 + kMoeLayers * kExpertMatrices);
+  EXPECT_EQ(report.kept.size(), kLayers);
   EXPECT_EQ(report.calibration_tokens, options.max_tokens);
   EXPECT_GT(report.perplexity_before, 1);
   EXPECT_NEAR(report.perplexity_after / report.perplexity_before, 1, 0.05);
@@ -86,14 +90,14 @@ TEST_F(QuantizeTest, MakesADirectoryThatOpens) {
       JsonDocument::Parse(ReadFile(destination_ + "/quantize_report.json", 1 << 20), "report");
   EXPECT_EQ(json.root()["tensors"].get_array().value().size(), report.tensors.size());
   EXPECT_EQ(Sha256Hex(ReadFile(destination_ + "/tokenizer.json", 1 << 20)),
-            Sha256Hex(ReadFile(kModel + "/tokenizer.json", 1 << 20)));
+            Sha256Hex(ReadFile(TestStories() + "/tokenizer.json", 1 << 20)));
 }
 
 // Other engines take a linear layer to be quantized unless a pattern of `dynamic` excludes it.
 TEST_F(QuantizeTest, TellsOtherEnginesWhatStays) {
   QuantizeOptions options = Few();
   options.rounding.method = QuantizeMethod::kRtn;
-  Quantize(kModel, destination_, options);
+  Quantize(TestStories(), destination_, options);
   const JsonDocument config =
       JsonDocument::Parse(ReadFile(destination_ + "/quantize_config.json", 1 << 20), "config");
   std::set<std::string> patterns;
@@ -101,13 +105,13 @@ TEST_F(QuantizeTest, TellsOtherEnginesWhatStays) {
   for (const auto& [pattern, value] : dynamic) patterns.emplace(pattern);
   std::set<std::string> wanted = {R"(-:.*\.mlp\.gate$)",
                                   R"(-:.*\.self_attn\.(kv_a_proj_with_mqa|kv_b_proj|q_a_proj)$)"};
-  for (int l = 0; l < 6; ++l) {  // o_proj has 192 columns
+  for (size_t l = 0; l < kLayers; ++l) {  // o_proj has 192 columns
     wanted.insert(R"(-:model\.layers\.)" + std::to_string(l) + R"(\.self_attn\.o_proj$)");
   }
   EXPECT_EQ(patterns, wanted);
   const auto quantized = OpenSafetensors(destination_);
-  EXPECT_EQ(quantized->Find("model.layers.5.self_attn.o_proj.qweight"), nullptr);
-  EXPECT_NE(quantized->Find("model.layers.5.self_attn.q_proj.qweight"), nullptr);
+  EXPECT_EQ(quantized->Find(Layer(kLayers - 1) + "self_attn.o_proj.qweight"), nullptr);
+  EXPECT_NE(quantized->Find(Layer(kLayers - 1) + "self_attn.q_proj.qweight"), nullptr);
 }
 
 TEST(QuantizationConfig, ExpertsShareAPattern) {
@@ -124,11 +128,11 @@ TEST(QuantizationConfig, ExpertsShareAPattern) {
 }
 
 TEST_F(QuantizeTest, GivesSmallProjectionsEightBits) {
-  const double stored = Quantize(kModel, destination_, Few()).perplexity_after;
+  const double stored = Quantize(TestStories(), destination_, Few()).perplexity_after;
   TearDown();
   QuantizeOptions options = Few();
   options.small_projections = SmallProjections::kEightBits;
-  const QuantizeReport report = Quantize(kModel, destination_, options);
+  const QuantizeReport report = Quantize(TestStories(), destination_, options);
   EXPECT_NEAR(report.perplexity_after / stored, 1, 0.01);
   size_t num_small = 0;
   for (const TensorReport& tensor : report.tensors) {
@@ -139,7 +143,7 @@ TEST_F(QuantizeTest, GivesSmallProjectionsEightBits) {
     // Steps of 8 bits are 17 times as small as of 4, so their error's square is 289 times.
     EXPECT_EQ(tensor.error < 1e-4, small) << tensor.name << " " << tensor.error;
   }
-  EXPECT_EQ(num_small, 12u);
+  EXPECT_EQ(num_small, 2 * kLayers);
 
   const Checkpoint checkpoint = OpenCheckpoint(destination_);
   EXPECT_EQ(checkpoint.source->Find("model.layers.0.self_attn.kv_b_proj.weight"), nullptr);
@@ -159,7 +163,7 @@ TEST_F(QuantizeTest, GivesSmallProjectionsEightBits) {
 
 TEST_F(QuantizeTest, GoesOnWhereItWasInterrupted) {
   if (kSanitized) GTEST_SKIP() << "with sanitizers, GoesOnAtTheModule alone goes this way";
-  Quantize(kModel, destination_, Few());
+  Quantize(TestStories(), destination_, Few());
   const std::string whole = HashOf(destination_);
   TearDown();
 
@@ -168,7 +172,7 @@ TEST_F(QuantizeTest, GoesOnWhereItWasInterrupted) {
   options.on_progress = [&](uint64_t now, uint64_t) { done = now; };
   options.cancelled = [&] { return done > 3'000'000; };  // in the third layer or later
   try {
-    Quantize(kModel, destination_, options);
+    Quantize(TestStories(), destination_, options);
     FAIL() << "was not interrupted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kCancelled);
@@ -178,9 +182,9 @@ TEST_F(QuantizeTest, GoesOnWhereItWasInterrupted) {
   EXPECT_THROW(OpenCheckpoint(destination_ + ".partial"), Error);
 
   options.cancelled = {};
-  const QuantizeReport report = Quantize(kModel, destination_, options);
+  const QuantizeReport report = Quantize(TestStories(), destination_, options);
   EXPECT_GT(report.resumed_layers, 0u);
-  EXPECT_EQ(report.tensors.size(), 6 + 3 + 5 * 17 * 3u);
+  EXPECT_EQ(report.tensors.size(), kLayers + 3 + kMoeLayers * kExpertMatrices);
   EXPECT_EQ(HashOf(destination_), whole);
 }
 
@@ -194,15 +198,15 @@ class QuantizeMtpTest : public QuantizeTest {
     fs::remove_all(model_);
     fs::create_directories(model_);
     for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
-      fs::copy_file(kModel + "/" + name, model_ + "/" + name);
+      fs::copy_file(TestStories() + "/" + name, model_ + "/" + name);
     }
-    std::string config = ReadFile(kModel + "/config.json", 1 << 20);
+    std::string config = ReadFile(TestStories() + "/config.json", 1 << 20);
     const std::string none = "\"num_nextn_predict_layers\": 0";
     config.replace(config.find(none), none.size(), "\"num_nextn_predict_layers\": 1");
     std::ofstream(model_ + "/config.json") << config;
 
-    const auto source = OpenSafetensors(kModel);
-    const std::string last = "model.layers.5.", mtp = "model.layers.6.";
+    const auto source = OpenSafetensors(TestStories());
+    const std::string last = Layer(kLayers - 1), mtp = Layer(kLayers);
     std::vector<std::pair<std::string, std::string>> copies;  // name, what it is a copy of
     for (const std::string& name : source->Names()) {
       copies.emplace_back(name, name);
@@ -279,12 +283,12 @@ TEST_F(QuantizeMtpTest, CalibratesTheModuleWithItsOwnInputs) {
   for (const QuantizeMethod method : {QuantizeMethod::kGptq, QuantizeMethod::kRtn}) {
     options.rounding.method = method;
     const QuantizeReport report = Quantize(model_, destination_, options);
-    EXPECT_EQ(report.tensors.size(), 7 + 3 + 6 * 17 * 3u);
+    EXPECT_EQ(report.tensors.size(), kLayers + 1 + 3 + (kMoeLayers + 1) * kExpertMatrices);
     uint64_t tokens = 0, of_model = 0;
     for (const TensorReport& tensor : report.tensors) {
       if (!tensor.name.ends_with(".gate_proj")) continue;
-      if (tensor.name.starts_with("model.layers.6.mlp.experts.")) tokens += tensor.tokens;
-      if (tensor.name.starts_with("model.layers.5.mlp.experts.")) of_model += tensor.tokens;
+      if (tensor.name.starts_with(Layer(kLayers) + "mlp.experts.")) tokens += tensor.tokens;
+      if (tensor.name.starts_with(Layer(kLayers - 1) + "mlp.experts.")) of_model += tensor.tokens;
     }
     // Each token goes to two experts; the last of each window does not enter.
     if (method == QuantizeMethod::kGptq) {
@@ -315,24 +319,24 @@ TEST_F(QuantizeMtpTest, GoesOnAtTheModule) {
   options.cancelled = [&] { return total > 0 && done + 100'000 > total; };
   EXPECT_THROW(Quantize(model_, destination_, options), Error);
   options.cancelled = {};
-  EXPECT_EQ(Quantize(model_, destination_, options).resumed_layers, 6u);
+  EXPECT_EQ(Quantize(model_, destination_, options).resumed_layers, kLayers);
   EXPECT_EQ(HashOf(destination_), whole);
 }
 
 TEST_F(QuantizeTest, LeavesOtherWorkAlone) {
   fs::create_directories(destination_);
-  EXPECT_THROW(Quantize(kModel, destination_, Few()), Error);
+  EXPECT_THROW(Quantize(TestStories(), destination_, Few()), Error);
   fs::remove_all(destination_);
   fs::create_directories(destination_ + ".partial");
   std::ofstream(destination_ + ".partial/mine") << "text";
-  EXPECT_THROW(Quantize(kModel, destination_, Few()), Error);
+  EXPECT_THROW(Quantize(TestStories(), destination_, Few()), Error);
   EXPECT_TRUE(fs::exists(destination_ + ".partial/mine"));
 }
 
 TEST_F(QuantizeTest, RefusesWhatIsQuantizedAlready) {
   QuantizeOptions options = Few();
   options.rounding.method = QuantizeMethod::kRtn;
-  Quantize(kModel, destination_, options);
+  Quantize(TestStories(), destination_, options);
   try {
     Quantize(destination_, destination_ + "2", options);
     FAIL() << "accepted";
@@ -345,7 +349,7 @@ TEST_F(QuantizeTest, NamesTooLittleText) {
   QuantizeOptions options = Few();
   options.calibration = CalibrationText{.name = "mine.txt", .text = "A dog."};
   try {
-    Quantize(kModel, destination_, options);
+    Quantize(TestStories(), destination_, options);
     FAIL() << "accepted";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("mine.txt"), std::string::npos);

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_export.h"
+#include "checkpoint/stories_testing.h"
 #include "formats/safetensors.h"
 #include "training/run_log.h"
 
@@ -281,10 +282,10 @@ TEST_F(TrainerTest, AGgufFileNeedsATokenizerBesides) {
   config.products = "f32";
   config.steps = 1;
   config.init = directory_ + "/stories.gguf";
-  ExportGguf(OpenCheckpoint(kStories), config.init, {.type = DType::kBF16, .num_threads = 2});
+  ExportGguf(OpenCheckpoint(TestStories()), config.init, {.type = DType::kBF16, .num_threads = 2});
   double losses[2] = {};
   for (const bool from_gguf : {true, false}) {
-    if (!from_gguf) config.init = kStories;
+    if (!from_gguf) config.init = TestStories();
     config.output = directory_ + (from_gguf ? "/a" : "/b");
     Train(config,
           {.num_threads = 2, .on_step = [&](const StepReport& r) { losses[from_gguf] = r.loss; }});

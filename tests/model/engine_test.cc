@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "base/sanitized_testing.h"
+#include "checkpoint/stories_testing.h"
 
 namespace baleen {
 namespace {
@@ -77,8 +78,8 @@ TEST_F(ReferenceTest, LogitsOfTheLastPositionAreTheReferences) {
 }
 
 TEST(EngineTest, TwoEnginesAndACancel) {
-  const auto first = Engine::Open(kModel, {.num_threads = 1});
-  const auto second = Engine::Open(kModel, {.num_threads = 2, .precision = Precision::kF32});
+  const auto first = Engine::Open(TestStories(), {.num_threads = 1});
+  const auto second = Engine::Open(TestStories(), {.num_threads = 2, .precision = Precision::kF32});
   Request request;
   request.prompt_token_ids = first->Encode("Once upon a time");
   request.max_tokens = 400;
@@ -97,7 +98,7 @@ TEST(EngineTest, TwoEnginesAndACancel) {
 }
 
 TEST(EngineTest, AnEndedGenerationLetsGoOfItsCallback) {
-  const auto engine = Engine::Open(kModel);
+  const auto engine = Engine::Open(TestStories());
   Request request;
   request.prompt_token_ids = engine->Encode("Once");
   request.max_tokens = 2;
@@ -110,7 +111,7 @@ TEST(EngineTest, AnEndedGenerationLetsGoOfItsCallback) {
 }
 
 TEST(EngineTest, RequestsTogetherAnswerAsAlone) {
-  const auto engine = Engine::Open(kModel);
+  const auto engine = Engine::Open(TestStories());
   std::vector<Request> requests;
   for (const char* text : {"Once upon a time", "The cat sat", "One day, a little girl"}) {
     Request request;
@@ -138,8 +139,8 @@ std::vector<int32_t> LongPrompt(const Engine& engine, size_t tokens) {
 }
 
 TEST(EngineTest, ExactReuseChangesNoBit) {
-  const auto fresh = Engine::Open(kModel);
-  const auto engine = Engine::Open(kModel, {.prefix_reuse = PrefixReuse::kExact});
+  const auto fresh = Engine::Open(TestStories());
+  const auto engine = Engine::Open(TestStories(), {.prefix_reuse = PrefixReuse::kExact});
   const std::vector<int32_t> text = LongPrompt(*fresh, 300);
   for (const size_t length : {300, 150, 300, 200, 100, 170, 171}) {
     Request request;
@@ -159,7 +160,7 @@ TEST(EngineTest, ExactReuseChangesNoBit) {
 }
 
 TEST(EngineTest, PrefixesAreReusedWithinASalt) {
-  const auto engine = Engine::Open(kModel, {.prefix_reuse = PrefixReuse::kAll});
+  const auto engine = Engine::Open(TestStories(), {.prefix_reuse = PrefixReuse::kAll});
   Request request;
   request.prompt_token_ids = LongPrompt(*engine, 200);
   request.max_tokens = 1;
@@ -172,7 +173,7 @@ TEST(EngineTest, PrefixesAreReusedWithinASalt) {
 // Memory for a part of the requests only, chunks of 32 tokens with steps of the others between the
 // layers: everybody gives way at some time, and nobody's answer changes.
 TEST(EngineTest, PreemptionAndInterludesChangeNoBit) {
-  const auto roomy = Engine::Open(kModel);
+  const auto roomy = Engine::Open(TestStories());
   std::vector<Request> requests;
   for (size_t i = 0; i < 6; ++i) {
     Request request;
@@ -191,7 +192,7 @@ TEST(EngineTest, PreemptionAndInterludesChangeNoBit) {
     // 16 blocks where 26 are asked for in the end, beside all weights and 256 MiB for the rest.
     options.memory_limit_bytes = roomy->info().weight_bytes + (uint64_t{256} << 20) +
                                  16 * 64 * roomy->info().cache_bytes_per_token;
-    const auto engine = Engine::Open(kModel, options);
+    const auto engine = Engine::Open(TestStories(), options);
     std::vector<std::shared_ptr<Generation>> together;
     for (const Request& request : requests) together.push_back(engine->Submit(request));
     for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(Ids(together[i]->Wait()), wanted[i]);
@@ -202,7 +203,7 @@ TEST(EngineTest, PreemptionAndInterludesChangeNoBit) {
 }
 
 TEST(EngineTest, PromptLogprobsAreTheScores) {
-  const auto engine = Engine::Open(kModel, {.prefix_reuse = PrefixReuse::kAll});
+  const auto engine = Engine::Open(TestStories(), {.prefix_reuse = PrefixReuse::kAll});
   Request request;
   request.prompt_token_ids = LongPrompt(*engine, 100);
   request.max_tokens = 0;
@@ -225,7 +226,7 @@ TEST(EngineTest, PromptLogprobsAreTheScores) {
 }
 
 TEST(EngineTest, BiasAndMinimumSteerTheAnswer) {
-  const auto engine = Engine::Open(kModel);
+  const auto engine = Engine::Open(TestStories());
   Request request;
   request.prompt_token_ids = engine->Encode("Once upon a time");
   request.max_tokens = 3;
@@ -240,7 +241,7 @@ TEST(EngineTest, BiasAndMinimumSteerTheAnswer) {
 }
 
 TEST(EngineTest, TheEndIsToldOnceAfterTheLastChunk) {
-  const auto engine = Engine::Open(kModel);
+  const auto engine = Engine::Open(TestStories());
   Request request;
   request.prompt_token_ids = engine->Encode("Once upon a time");
   request.max_tokens = 5;
@@ -259,7 +260,7 @@ TEST(EngineTest, TheEndIsToldOnceAfterTheLastChunk) {
 TEST(EngineTest, TooManyWaitingTokensAreRefused) {
   EngineOptions options = {.max_sequences = 1};
   options.max_waiting_tokens = 250;
-  const auto engine = Engine::Open(kModel, options);
+  const auto engine = Engine::Open(TestStories(), options);
   Request request;
   request.prompt_token_ids = LongPrompt(*engine, 100);
   request.ignore_eos = true;
@@ -276,7 +277,7 @@ TEST(EngineTest, TooManyWaitingTokensAreRefused) {
 }
 
 TEST(EngineTest, RefusesWhatItCannotDo) {
-  const auto engine = Engine::Open(kModel);
+  const auto engine = Engine::Open(TestStories());
   const auto code = [&](Request request) {
     try {
       engine->Submit(request);
@@ -306,11 +307,11 @@ TEST(EngineTest, RefusesWhatItCannotDo) {
   request.sampling.top_p = 2;
   EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);
   EXPECT_THROW(Engine::Open("/no/such/model"), Error);
-  EXPECT_THROW(Engine::Open(kModel, {.isa = "sse9"}), Error);
+  EXPECT_THROW(Engine::Open(TestStories(), {.isa = "sse9"}), Error);
 }
 
 TEST(EngineTest, StopTextsAndLength) {
-  const auto engine = Engine::Open(kModel, {.precision = Precision::kF32});
+  const auto engine = Engine::Open(TestStories(), {.precision = Precision::kF32});
   Request request;
   request.prompt_token_ids = engine->Encode("Once upon a time");
   request.max_tokens = 60;

@@ -12,6 +12,7 @@
 #include "base/sanitized_testing.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf_export.h"
+#include "checkpoint/stories_testing.h"
 #include "formats/gguf.h"
 #include "formats/gguf_writer.h"
 #include "formats/gptq.h"
@@ -24,7 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kStories = BALEEN_SOURCE_DIR "/models/baleen-stories-mini";
 const std::vector<int32_t> kIds = {1, 5, 900, 13, 2, 7, 1100, 3, 30, 31, 8, 4, 77, 2000, 19, 6};
 
 // How far 8-bit activations may turn logits. Of a trained model by about 1 %; where they tip the
@@ -52,7 +52,7 @@ class TilesTest : public testing::Test {
     QuantizeOptions options = {.rounding = rounding, .window_tokens = 128, .max_tokens = 128};
     options.max_held_out_tokens = 128;
     options.num_threads = 2;
-    baleen::Quantize(kStories, path_, options);
+    baleen::Quantize(TestStories(), path_, options);
   }
 
   // Products with floats: the same numbers. With whole numbers: nearly the same, and the same bits
@@ -153,7 +153,8 @@ TEST_F(TilesTest, GgufWithTheHalvesOfKvB) {
   fs::create_directories(path_);
   for (const DType type : {DType::kQ4_0, DType::kQ8_0}) {
     const std::string file = path_ + "/m.gguf";
-    ExportGguf(OpenCheckpoint(kStories), file, {.type = type, .num_threads = 2, .sync = false});
+    ExportGguf(OpenCheckpoint(TestStories()), file,
+               {.type = type, .num_threads = 2, .sync = false});
     const Checkpoint checkpoint = OpenCheckpoint(file);
     const AttentionWeights& attention = checkpoint.weights.layers[0].attention;
     EXPECT_TRUE(attention.kv_b_proj.empty());
@@ -235,7 +236,7 @@ void Temper(DType type, std::byte* block) {
 
 // A file whose matrices are of `type`, at random.
 void WriteBlocks(DType type, const std::string& file) {
-  const Checkpoint stories = OpenCheckpoint(kStories);
+  const Checkpoint stories = OpenCheckpoint(TestStories());
   ExportGguf(stories, file + ".q8", {.type = DType::kQ8_0, .num_threads = 2, .sync = false});
   const GgufModel source(file + ".q8");
   std::vector<TensorSpec> specs;
