@@ -27,8 +27,9 @@ if(BALEEN_WERROR)
 endif()
 target_link_libraries(baleen_flags INTERFACE fmt::fmt Threads::Threads)
 
-set(BALEEN_COLD_OPTIONS "" CACHE STRING
-    "Compiler options of modules that compute nothing, and of tests")
+set(BALEEN_COLD_OPTIONS "" CACHE STRING "Compiler options of modules that compute nothing")
+set(BALEEN_TEST_OPTIONS "" CACHE STRING "Compiler options of tests")
+string(REGEX MATCH "-fsanitize=(address|thread)" BALEEN_SANITIZER "${CMAKE_CXX_FLAGS_RELWITHDEBINFO}")
 
 function(baleen_module name)
   cmake_parse_arguments(ARG "COLD" "SHARDS;COST" "DEPENDS;LIBRARIES" ${ARGN})
@@ -89,8 +90,8 @@ function(baleen_test name)
   # optimise what runs once. Not -O0: of a template that both instantiate, the linker may keep the
   # test's copy.
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  target_compile_options(${name} PRIVATE ${BALEEN_COLD_OPTIONS})
-  target_compile_definitions(${name} PRIVATE
+  target_compile_options(${name} PRIVATE ${BALEEN_TEST_OPTIONS})
+  target_compile_definitions(${name} PRIVATE BALEEN_SANITIZED=$<BOOL:${BALEEN_SANITIZER}>
     BALEEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALEEN_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(NOT ARG_COST)
     set(ARG_COST 0)

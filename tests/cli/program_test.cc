@@ -376,7 +376,7 @@ TEST(ProgramTest, TrainsATokenizer) {
 
 // The memory that is announced before a run is what the run takes, and linear in the length.
 TEST(ProgramTest, TrainingTakesTheMemoryThatItAnnounces) {
-#ifdef __SANITIZE_ADDRESS__
+#if BALEEN_SANITIZED
   GTEST_SKIP() << "sanitizers take memory of their own; the release preset judges it";
 #endif
   const ScratchDirectory scratch;
@@ -611,7 +611,7 @@ TEST(Program, BenchSaysWhatAMemoryLimitCosts) {
 class HeldOutTest : public testing::Test {
  protected:
   void SetUp() override {
-#ifdef __SANITIZE_ADDRESS__
+#if BALEEN_SANITIZED
     GTEST_SKIP() << "takes minutes with sanitizers; the release preset judges it";
 #endif
     std::ifstream stream(kShared + "baleen-stories-mini.reference.json");
