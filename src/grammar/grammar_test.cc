@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <random>
 
 #include "baleen/error.h"
@@ -382,7 +382,7 @@ TEST(Grammar, BrokenSchemas) {
 
 // None of these may keep a thread busy: all are refused, or done, within a second or two.
 TEST(Grammar, HeavySchemas) {
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of this process, however busy the machine is
   for (const char* pattern : {"^((a{1,1000}){1,1000}){1,1000}$", "^(a{0,600}){0,600}$",
                               "^(a|b)*a(a|b){40}$", "(x+x+)+y{3000}"}) {
     EXPECT_EQ(CodeOf(std::string(R"({"type": "string", "pattern": ")") + pattern + "\"}"),
@@ -397,8 +397,7 @@ TEST(Grammar, HeavySchemas) {
         R"({"type": "string", "format": "email", "maxLength": 254})"}) {
     TestGrammar(GrammarSpec::JsonSchema(schema, true));
   }
-  const auto seconds = std::chrono::steady_clock::now() - begin;
-  EXPECT_LT(std::chrono::duration<double>(seconds).count(), 20);
+  EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 20);
 }
 
 TEST(Grammar, TextAndMarks) {
