@@ -87,8 +87,8 @@ function(baleen_test name)
   baleen_program(${name} MODULES ${ARG_MODULES} SOURCES ${ARG_SOURCES}
                  LIBRARIES GTest::gtest_main ${ARG_LIBRARIES})
   # Most of what the compiler does for a test is to read headers that its neighbours read too, and to
-  # optimise what runs once. Not -O0: of a template that both instantiate, the linker may keep the
-  # test's copy.
+  # optimise and instrument what runs once. A template that the modules have as well is theirs: their
+  # objects come first.
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   target_compile_options(${name} PRIVATE ${BALEEN_TEST_OPTIONS})
   target_compile_definitions(${name} PRIVATE BALEEN_SANITIZED=$<BOOL:${BALEEN_SANITIZER}>
