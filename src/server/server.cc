@@ -179,6 +179,7 @@ class Server::Impl {
   void TokenizerInfo(const std::shared_ptr<Exchange>& exchange);
   void Tokenize(const std::shared_ptr<Exchange>& exchange);
   void Detokenize(const std::shared_ptr<Exchange>& exchange);
+  void ApplyTemplate(const std::shared_ptr<Exchange>& exchange);
   void ShowMetrics(const std::shared_ptr<Exchange>& exchange);
   void ShowUsage(const std::shared_ptr<Exchange>& exchange);
 
@@ -220,6 +221,7 @@ const std::vector<Server::Impl::Route>& Server::Impl::Routes() {
       {"POST", "/invocations", &Impl::Invocations, false, true},
       {"POST", "/experts", &Impl::Experts, false, true},
       {"GET", "/tokenizer_info", &Impl::TokenizerInfo},
+      {"POST", "/apply-template", &Impl::ApplyTemplate},
       {"POST", "/tokenize", &Impl::Tokenize},
       {"POST", "/detokenize", &Impl::Detokenize},
   };
@@ -639,6 +641,16 @@ void Server::Impl::Detokenize(const std::shared_ptr<Exchange>& exchange) {
         fmt::format("token id {} is outside the vocabulary of {}", id, engine_.info().vocab_size),
         "tokens");
   }
+  exchange->Respond(JsonResponse({{"prompt", engine_.Decode(ids, false)}}));
+}
+
+// What the model is given of a conversation, as llama.cpp's server shows it. In this text the names
+// of control tokens that stood in a message can no longer be told from tokens.
+void Server::Impl::ApplyTemplate(const std::shared_ptr<Exchange>& exchange) {
+  const JsonDocument body = ParseBody(exchange->request().body);
+  const Fields fields(body.object());
+  ModelName(fields);
+  const std::vector<int32_t> ids = ReadChat(engine_, fields).token_ids;
   exchange->Respond(JsonResponse({{"prompt", engine_.Decode(ids, false)}}));
 }
 

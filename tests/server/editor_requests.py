@@ -87,13 +87,19 @@ def check_vscode_agent(chat):
     counted = post(chat, "/tokenize", {"content": "One day", "add_special": False,
                                        "parse_special": True})
     assert counted[0] == 200 and counted[2]["tokens"] == tokenize(chat, "One day")
-    # It asks for an exact count first, and does without.
-    assert post(chat, "/apply-template", {"messages": []})[0] == 404
+    # For an exact count of what is said it asks for the text that the model is given.
+    messages = [{"role": "system", "content": "You are an agent."},
+                {"role": "user", "content": "List files"}]
+    text = post(chat, "/apply-template", {"messages": messages})[2]["prompt"]
+    assert text == ("<｜begin▁of▁sentence｜>You are an agent.\n\nUser: List files\n\n"
+                    "Assistant:"), text
+    ids = post(chat, "/tokenize", {"content": text, "add_special": False,
+                                   "parse_special": True})[2]["tokens"]
+    assert ids == post(chat, "/tokenize", {"messages": messages})[2]["tokens"]
+    assert post(chat, "/apply-template", {"messages": []})[0] == 400
     for choice in ("auto", "required"):
         status, _, text = post(chat, "/v1/chat/completions", {
-            "messages": [{"role": "system", "content": "You are an agent."},
-                         {"role": "user", "content": "List files"}],
-            "stream": True, "tools": [TOOL], "tool_choice": choice, "seed": 1,
+            "messages": messages, "stream": True, "tools": [TOOL], "tool_choice": choice, "seed": 1,
             "max_tokens": models[0]["context_length"] // 4})
         assert status == 200, text
         content, calls, reason = "", [], None
