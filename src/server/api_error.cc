@@ -18,7 +18,6 @@ const char* TypeOf(int status) {
     case 403:
       return "permission_error";
     case 404:
-    case 405:
       return "not_found_error";
     case 429:
       return "rate_limit_error";

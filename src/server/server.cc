@@ -246,7 +246,8 @@ const Server::Impl::Route* Server::Impl::FindRoute(const HttpRequest& request,
   }
   if (allowed.empty()) throw ApiError(404, "there is no " + request.path, "", "not_found");
   headers.push_back({"Allow", allowed});
-  throw ApiError(405, fmt::format("{} takes {}", request.path, allowed));
+  throw ApiError(405, fmt::format("{} takes {}", request.path, allowed), "",
+                 "method_not_supported");
 }
 
 // Before the body is read.

@@ -112,7 +112,10 @@ TEST_F(ServingTest, ListsItsModels) {
   EXPECT_EQ(client.Get("/v1/models/other").status, 404);
   EXPECT_EQ(client.Get("/health").status, 200);
   EXPECT_EQ(client.Get("/../../etc/passwd").status, 404);
-  EXPECT_EQ(client.Get("/v1/completions").status, 405);
+  const auto refused = client.Get("/v1/completions");
+  EXPECT_EQ(refused.status, 405);
+  EXPECT_EQ(Json::parse(refused.body)["error"]["type"], "invalid_request_error");
+  EXPECT_EQ(Json::parse(refused.body)["error"]["code"], "method_not_supported");
 }
 
 TEST_F(ServingTest, CompletesAText) {
