@@ -301,22 +301,25 @@ void TileProductsAs(const ActivationRows<P>& x, size_t num_rows, const Matrix& w
   }
 }
 
+// The product in a form that is given.
+template <typename P>
+BALEEN_INLINE auto TileProductsIn(const MatMulArgs& args) {
+  return [&args](auto form) {
+    const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
+    TileProductsAs<P, decltype(form)>(x, args.num_rows, args.w, {args.y, args.y_stride, 1});
+  };
+}
+
 template <typename P>
 void FactoredTileMatMul(const MatMulArgs& args) {
-  const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
-  WithFactoredForm(args.w.tiles, [&](auto form) {
-    TileProductsAs<P, decltype(form)>(x, args.num_rows, args.w, {args.y, args.y_stride, 1});
-  });
+  WithFactoredForm(args.w.tiles, TileProductsIn<P>(args));
 }
 
 // kFactored is FactoredTileMatMul<P>, which is compiled in a file of its own.
 template <typename P, void (*kFactored)(const MatMulArgs&)>
 void TileMatMul(const MatMulArgs& args) {
   if (args.w.tiles.super_cols != 0) return kFactored(args);
-  const ActivationRows<P> x = {args.x.data, args.x.row_bytes, args.x_rows};
-  WithPlainForm(args.w.tiles, [&](auto form) {
-    TileProductsAs<P, decltype(form)>(x, args.num_rows, args.w, {args.y, args.y_stride, 1});
-  });
+  WithPlainForm(args.w.tiles, TileProductsIn<P>(args));
 }
 
 }  // namespace baleen::kernels::generic
