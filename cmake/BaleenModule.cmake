@@ -29,7 +29,10 @@ target_link_libraries(baleen_flags INTERFACE fmt::fmt Threads::Threads)
 
 set(BALEEN_COLD_OPTIONS "" CACHE STRING "Compiler options of modules that compute nothing")
 set(BALEEN_TEST_OPTIONS "" CACHE STRING "Compiler options of tests")
-string(REGEX MATCH "-fsanitize=(address|thread)" BALEEN_SANITIZER "${CMAKE_CXX_FLAGS_RELWITHDEBINFO}")
+set(BALEEN_SANITIZER "")  # of the modules
+if(CMAKE_CXX_FLAGS_RELWITHDEBINFO MATCHES "-fsanitize=(address|thread)")
+  set(BALEEN_SANITIZER ${CMAKE_MATCH_1})
+endif()
 
 function(baleen_module name)
   cmake_parse_arguments(ARG "COLD" "SHARDS;COST" "DEPENDS;LIBRARIES" ${ARGN})
@@ -91,7 +94,7 @@ function(baleen_test name)
   # objects come first.
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   target_compile_options(${name} PRIVATE ${BALEEN_TEST_OPTIONS})
-  target_compile_definitions(${name} PRIVATE BALEEN_SANITIZED=$<BOOL:${BALEEN_SANITIZER}>
+  target_compile_definitions(${name} PRIVATE BALEEN_SANITIZER="${BALEEN_SANITIZER}"
     BALEEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALEEN_BINARY_DIR="${CMAKE_BINARY_DIR}")
   if(NOT ARG_COST)
     set(ARG_COST 0)

@@ -4,9 +4,12 @@
 #ifndef BALEEN_BASE_SANITIZED_TESTING_H_
 #define BALEEN_BASE_SANITIZED_TESTING_H_
 
+#include <string_view>
+
 namespace baleen {
 
-inline constexpr bool kSanitized = BALEEN_SANITIZED;
+inline constexpr std::string_view kSanitizer = BALEEN_SANITIZER;  // "address", "thread" or none
+inline constexpr bool kSanitized = !kSanitizer.empty();
 
 }  // namespace baleen
 

@@ -131,6 +131,14 @@ TEST_P(ElementwiseTest, RotatePairsEqualsDouble) {
   }
 }
 
+// Tests are compiled without sanitizers, so this asks whether what they test has them.
+TEST_P(ElementwiseTest, SanitizersSeeARowThatEndsTooSoon) {
+  if (kSanitizer != "address") GTEST_SKIP() << "this build has no AddressSanitizer";
+  const std::vector<float> x(16);
+  std::vector<float> y(32);
+  EXPECT_DEATH(table().add_scaled(1, x.data(), 32, y.data()), "heap-buffer-overflow");
+}
+
 INSTANTIATE_TEST_SUITE_P(Tables, ElementwiseTest, ::testing::ValuesIn(RunnableTables()), TableName);
 
 // One lane of the primitives, so that what is written for vectors can be judged without any.

@@ -251,6 +251,7 @@ TEST(TileMatMulScalarTest, EqualsDouble) {
 }
 
 class TileMatMulJudgedTest : public KernelTest {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TileMatMulJudgedTest);  // nothing but scalar here
 
 TEST_P(TileMatMulJudgedTest, EqualsTheScalarTableBitForBit) {
   Random random(SeedOfTest());

@@ -10,6 +10,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/sanitized_testing.h"
+
 namespace baleen::cli_test {
 namespace {
 
@@ -376,9 +378,9 @@ TEST(ProgramTest, TrainsATokenizer) {
 
 // The memory that is announced before a run is what the run takes, and linear in the length.
 TEST(ProgramTest, TrainingTakesTheMemoryThatItAnnounces) {
-#if BALEEN_SANITIZED
-  GTEST_SKIP() << "sanitizers take memory of their own; the release preset judges it";
-#endif
+  if (kSanitized) {
+    GTEST_SKIP() << "sanitizers take memory of their own; the release preset judges it";
+  }
   const ScratchDirectory scratch;
   const std::string text = scratch.path() + "/text.txt", model = scratch.path() + "/config.json";
   std::ofstream story(text);
@@ -611,9 +613,9 @@ TEST(Program, BenchSaysWhatAMemoryLimitCosts) {
 class HeldOutTest : public testing::Test {
  protected:
   void SetUp() override {
-#if BALEEN_SANITIZED
-    GTEST_SKIP() << "takes minutes with sanitizers; the release preset judges it";
-#endif
+    if (kSanitized) {
+      GTEST_SKIP() << "takes minutes with sanitizers; the release preset judges it";
+    }
     std::ifstream stream(kShared + "baleen-stories-mini.reference.json");
     if (!stream) GTEST_SKIP() << "the reference's figures are not here (../shared/checkpoints)";
     reference_ = Json::parse(stream)["perplexity"];
